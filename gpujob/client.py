@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any, TextIO, TypedDict, TypeVar
 
 from msgspec.structs import replace
 
-from orchestrator.commands import check, deploy, doctor, fetch, logs, monitor, status, stop, verify
+from orchestrator.commands import (
+    check,
+    deploy,
+    deployment,
+    doctor,
+    fetch,
+    logs,
+    monitor,
+    status,
+    stop,
+    verify,
+)
 from orchestrator.context import Context, of_user
 from orchestrator.errors import GpujobError, NotFound
 from orchestrator.view import answers
@@ -73,7 +84,7 @@ class Client:
         self, run: str, *, max_hours: float | None = None, budget: float | None = None, yes: bool = False
     ) -> answers.Started:
         """Continues a run that has ended from its last checkpoint."""
-        request = deploy.Request(None, resume=run, max_hours=max_hours, budget=budget)
+        request = deployment.Request(None, resume=run, max_hours=max_hours, budget=budget)
         return self._ask(answers.Started, lambda ctx: deploy.deploy(ctx, request), yes)
 
     def check(
@@ -205,14 +216,14 @@ class Client:
         return answer
 
 
-def _request(job: str, options: DeployOptions) -> deploy.Request:
+def _request(job: str, options: DeployOptions) -> deployment.Request:
     """TypeError for an unknown option, as for any keyword."""
     if unknown := sorted(options.keys() - DeployOptions.__annotations__.keys()):
         known = ", ".join(DeployOptions.__annotations__)
         raise TypeError(f"deploy and plan take no {unknown[0]}; their options: {known}")
     given: dict[str, Any] = {**options}
     sets, data = _sets(given.pop("settings", None)), _data(given.pop("data", None))
-    return deploy.Request(job, sets=tuple(sets), data=tuple(data), **given)
+    return deployment.Request(job, sets=tuple(sets), data=tuple(data), **given)
 
 
 def _sets(settings: Mapping[str, Any] | None) -> list[str]:

@@ -162,10 +162,6 @@ class Context(Struct):
         if self.verbose:
             self.warn(text)
 
-    def begin(self, step: str) -> None:
-        """What the command does from here on."""
-        self.step = step
-
     @contextlib.contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """A step that Ctrl-C names where it is cut. With --verbose, prints how long it took."""

@@ -73,8 +73,9 @@ def deploy(
 ) -> int:
     """Check a job, send its code and data, and start it in tmux."""
     from orchestrator.commands import deploy as implementation
+    from orchestrator.commands.deployment import Request
 
-    request = implementation.Request(
+    request = Request(
         job,
         on=on,
         name=name,
@@ -172,7 +173,7 @@ def status(
     shown = None if every else implementation.SHOWN if limit is None else limit
     created_since = None
     if since is not None:
-        from orchestrator.core.when import parse_since
+        from orchestrator.core.values import parse_since
 
         created_since = parse_since(since, ours.now())
     query = implementation.Query(run, on, cached, lines, shown, tuple(states or ()), job, created_since, wait)

@@ -15,7 +15,7 @@ from orchestrator.core.history import is_lower_better
 from orchestrator.core.rundetails import RunDetails
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import cells, counted, duration
-from orchestrator.core.when import iso
+from orchestrator.core.values import iso
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.instances import prices
 from orchestrator.instances.records import InstanceStore

@@ -9,8 +9,10 @@ import posixpath
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import msgspec
 
 from orchestrator import files, process
 from orchestrator.context import Context
@@ -25,7 +27,27 @@ from orchestrator.source import Source
 _LOCAL = re.compile(r"(-[erc]\b|--(editable|requirement|constraint)\b|\.|/|file:)")
 
 
-def requirements(file: JobFile, base: Path) -> str | None:
+class JobEnvironment(msgspec.Struct, frozen=True):
+    """What the job's files on the client say of its environment.
+
+    `requirements`: the text for pip, None for a job without one. `variables`: of env.vars and env.file.
+    `secrets`: those of pass_env that env.file has.
+    """
+
+    requirements: str | None = None
+    variables: Mapping[str, str] = {}
+    secrets: Mapping[str, str] = {}
+
+
+def read(ctx: Context, file: JobFile, base: Path) -> JobEnvironment:
+    """UsageError, with file and line, for what cannot be used, also for a script that bash cannot read."""
+    requirements = _requirements(file, base)
+    variables, secrets = _variables(file, base)
+    _require_syntax(ctx, file)
+    return JobEnvironment(requirements, variables, secrets)
+
+
+def _requirements(file: JobFile, base: Path) -> str | None:
     """The text for pip. What it names must be had on the host, so no line may name a file here."""
     name = file.spec.env.requirements
     if name is None:
@@ -65,7 +87,7 @@ def _toml(path: Path, shown: str) -> Object:
 
 
 def read_setup(file: JobFile, trees: Mapping[str, Source], listed: Mapping[str, str]) -> Setup | None:
-    """The script of `setup`, with the files of the code that its words name; None for a job without one."""
+    """The script of `setup`, with the files of the code that its words name; None for an empty one."""
     text = "\n".join(file.spec.setup)
     if not text.strip():
         return None
@@ -87,7 +109,7 @@ def _is_named(path: str, words: set[str]) -> bool:
     return "." in words or any("/".join(parts[:end]) in words for end in range(1, len(parts) + 1))
 
 
-def variables(file: JobFile, base: Path) -> tuple[dict[str, str], dict[str, str]]:
+def _variables(file: JobFile, base: Path) -> tuple[dict[str, str], dict[str, str]]:
     """The variables of env.vars and env.file, and those of env.file that pass_env names.
 
     UsageError with file and line for one that looks like a secret.
@@ -108,7 +130,16 @@ def variables(file: JobFile, base: Path) -> tuple[dict[str, str], dict[str, str]
     return {**plain, **spec.env.vars}, secrets
 
 
-def require_syntax(ctx: Context, file: JobFile) -> None:
+def secrets(ctx: Context, names: Sequence[str], listed: Mapping[str, str]) -> dict[str, str]:
+    """The variables of pass_env: the client's, or as `listed` in env.file. UsageError for others."""
+    values = {**listed, **ctx.env}
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise UsageError(f"pass_env: {', '.join(missing)} is not set", "", f"export {missing[0]}=…")
+    return {name: values[name] for name in names}
+
+
+def _require_syntax(ctx: Context, file: JobFile) -> None:
     """UsageError, with the line, where bash cannot read a script. Not on a Mac, whose bash is of 2007."""
     bash = shutil.which("bash", path=ctx.env.get("PATH"))
     if bash is None or ctx.platform != "linux":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -63,13 +63,8 @@ class Executor:
         self.store = store
         self.trees = trees
 
-    def run(self, plan: Plan, word: str, options: StartOptions) -> RunFacts:
-        """All of a plan of a deploy; the run, which is up. `word`: the job as typed."""
-        self.prepare(plan, word)
-        return self.start(plan, options)
-
     def prepare(self, plan: Plan, word: str) -> None:
-        """All that comes before the start."""
+        """All that comes before the start. `word`: the job as typed."""
         for step in plan.steps:
             if isinstance(step, StartStep):
                 continue
@@ -85,7 +80,7 @@ class Executor:
         assert step.spec is not None, "the plan is complete"
         plans.announce(self.ctx, step)
         with self.ctx.timed(step.title):
-            self.ctx.begin(f"the start of {plan.run_id}, which may have happened")
+            self.ctx.step = f"the start of {plan.run_id}, which may have happened"
             return start(self.host, plan.job, step.spec, options)
 
     def take(self, step: Step) -> None:
@@ -119,15 +114,6 @@ def only_deploy(store: Store, job: str, target: str) -> Iterator[None]:
             what = f"another deploy of {job} to {target} is running"
             raise GpujobError(what, "", "wait for it, or deploy with --name")
         yield
-
-
-def secrets(ctx: Context, names: Sequence[str], listed: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The variables of pass_env: the client's, or as `listed` in env.file. UsageError for others."""
-    values = {**(listed or {}), **ctx.env}
-    missing = [name for name in names if name not in values]
-    if missing:
-        raise UsageError(f"pass_env: {', '.join(missing)} is not set", "", f"export {missing[0]}=…")
-    return {name: values[name] for name in names}
 
 
 def start(

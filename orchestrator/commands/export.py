@@ -15,7 +15,7 @@ from orchestrator.commands.collect import RunData
 from orchestrator.context import Context
 from orchestrator.core import curves
 from orchestrator.core.text import counted
-from orchestrator.core.when import iso
+from orchestrator.core.values import iso
 from orchestrator.errors import Exit, GpujobError
 from orchestrator.onhost.files import write
 from orchestrator.view import compare_answers as answers

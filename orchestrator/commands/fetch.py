@@ -46,7 +46,7 @@ def fetch(
     with contextlib.ExitStack() as stack:
         host = _connected(ctx, store, stack, target, word)
         run = runs.get(ctx, host, store, word)
-        ctx.begin(f"the download of {run.id}; each file that is there is complete")
+        ctx.step = f"the download of {run.id}; each file that is there is complete"
         folder = ctx.path(to) if to else ctx.path(settings["fetch_dir"].value) / run.id
         if follow:
             followed = _follow(ctx, host, run.id, which, folder)

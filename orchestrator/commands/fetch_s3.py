@@ -61,7 +61,7 @@ def _copy_of(run: RunFacts) -> Copy | None:
 
 def require_copy(ctx: Context, store: Store, word: str | None, source: str) -> Copy:
     """What `--from` names: `s3` for the copy of a run in the cache, or the folder of a run in S3."""
-    if source != "s3" and not places.is_place(source):
+    if source != "s3" and not source.startswith(places.SCHEME):
         raise UsageError(f"--from {source}: s3, or s3://BUCKET/PREFIX/RUN", "", "gpujob fetch RUN --from s3")
     if source != "s3":
         place = places.parse(source, f"--from {source}")
@@ -82,7 +82,7 @@ def require_copy(ctx: Context, store: Store, word: str | None, source: str) -> C
 
 def fetch(ctx: Context, copy: Copy, which: str, folder: Path) -> Download:
     """Downloads the checkpoints `which` and all other files into `folder`; complete ones are kept."""
-    ctx.begin(f"the download of {copy.run_id} from S3; each file that is there is complete")
+    ctx.step = f"the download of {copy.run_id} from S3; each file that is there is complete"
     reader = _Reader(ctx, copy)
     chosen = reader.choose(which)
     files.keep_out_of_git(folder)

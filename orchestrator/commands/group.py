@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
 from orchestrator import registry, settings_files
-from orchestrator.commands import execute, follow, inputs, jobs, limits, runs
+from orchestrator.commands import execute, follow, inputs, limits, runs
+from orchestrator.commands.deployment import Deployment
 from orchestrator.context import Context
 from orchestrator.core import groups
 from orchestrator.core import plan as planning
@@ -18,7 +19,6 @@ from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.plan import Plan
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, NoGpus, NotFound, Unreachable
-from orchestrator.source import Source
 from orchestrator.store import Intent, Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
@@ -27,17 +27,6 @@ from orchestrator.view import plans
 
 _AT_ONCE = 4  # hosts that are asked in a round, while a run has not begun
 _MEET = 120.0  # seconds in which the hosts of a started run must have connected to each other
-
-
-class Inputs(msgspec.Struct, frozen=True):
-    """What the client knows of a deploy. `word`: the job as typed. `budget`: the option, in USD."""
-
-    known: PlanInputs
-    job: jobs.Job
-    trees: Mapping[str, Source]
-    secrets: Mapping[str, str]
-    word: str
-    budget: float | None
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -52,29 +41,27 @@ class _Part(msgspec.Struct, frozen=True):
         return self.executor.host
 
 
-def deploy(
-    ctx: Context, store: Store, target: GroupTarget, job_inputs: Inputs, *, dry_run: bool, follows: bool
-) -> int:
+def deploy(ctx: Context, store: Store, target: GroupTarget, deployment: Deployment) -> int:
     """Prepares all hosts, then starts on all; where one refuses, nothing is left running on the others."""
-    name, label = job_inputs.job.spec.name, target.label
+    name, label, request = deployment.job.spec.name, target.label, deployment.request
     with contextlib.ExitStack() as stack:
         hosts = connect(ctx, stack, target)
         for host in hosts:
             stack.enter_context(host.keep_awake())
-        complete = _facts(ctx, hosts, job_inputs)
+        complete = _facts(ctx, hosts, deployment)
         stack.enter_context(execute.only_deploy(store, name, label))
         identity = _identity(store, hosts, label, complete[0])
         nodes = groups.nodes(
-            identity, [host.label for host in hosts], job_inputs.job.spec.resources, _addresses(complete[0])
+            identity, [host.label for host in hosts], deployment.job.spec.resources, _addresses(complete[0])
         )
-        if identity is not complete[0].identity and not dry_run:
+        if identity is not complete[0].identity and not request.dry_run:
             ctx.talk(f"continuing the interrupted deploy of {identity.run_id}")
         complete = [
             replace(one, identity=identity, node=node, facts=_without_itself(one.facts, identity.run_id))
             for one, node in zip(complete, nodes, strict=True)
         ]
         made = [planning.build(one) for one in complete]
-        if dry_run:
+        if request.dry_run:
             others = ", ".join(host.label for host in hosts[1:])
             notes = (*made[0].notes, f"the same steps on {others}; an attempt begins on all hosts together")
             plans.print_plan(ctx, replace(made[0], target=label, notes=notes))
@@ -82,14 +69,14 @@ def deploy(
         warnings = dict.fromkeys(w for one in complete for w in one.warnings)
         plans.print_warnings(ctx, (*warnings, *_differences(hosts, made)))
         parts = [
-            _part(ctx, store, job_inputs, host, plan, one)
+            _part(ctx, store, deployment, host, plan, one)
             for host, plan, one in zip(hosts, made, complete, strict=True)
         ]
         store.save_intent(name, label, Intent(made[0].fingerprint, identity))
-        started = _run(ctx, store, parts, job_inputs.word, label)
+        started = _run(ctx, store, parts, deployment.word, label)
         notes = tuple(note for note in made[0].notes if note not in warnings)  # these were shown before
-        plans.print_next(ctx, notes, started[0], label, follows)
-        return follow.stream(ctx, hosts[0], identity.run_id) if follows else 0
+        plans.print_next(ctx, notes, started[0], label, request.follow)
+        return follow.stream(ctx, hosts[0], identity.run_id) if request.follow else 0
 
 
 def _differences(hosts: Sequence[Host], made: Sequence[Plan]) -> tuple[str, ...]:
@@ -97,11 +84,13 @@ def _differences(hosts: Sequence[Host], made: Sequence[Plan]) -> tuple[str, ...]
     return groups.torch_warnings([host.label for host in hosts], versions)
 
 
-def _facts(ctx: Context, hosts: Sequence[Host], job_inputs: Inputs) -> list[PlanInputs]:
+def _facts(ctx: Context, hosts: Sequence[Host], deployment: Deployment) -> list[PlanInputs]:
     """With what each host has. Where an instance lacks its GPUs, none is left of those launched with it."""
-    known = limits.with_budget(ctx, job_inputs.known, hosts, job_inputs.budget)
+    known = deployment.known
+    if known.job.limits.budget_usd is not None:
+        known = limits.with_budget(ctx, known, hosts, deployment.request.budget)
     try:
-        return [inputs.with_facts(known, host, job_inputs.job) for host in hosts]
+        return [inputs.with_facts(known, host, deployment.job) for host in hosts]
     except NoGpus as error:
         from orchestrator.commands import launch  # noqa: PLC0415 - only EC2 instances are ended
 
@@ -114,7 +103,7 @@ def _facts(ctx: Context, hosts: Sequence[Host], job_inputs: Inputs) -> list[Plan
 def connect(ctx: Context, stack: contextlib.ExitStack, target: GroupTarget) -> list[Host]:
     hosts = []
     for one in target.targets:
-        ctx.begin(f"connecting to {one.label}")
+        ctx.step = f"connecting to {one.label}"
         hosts.append(stack.enter_context(one.connect()))
     return hosts
 
@@ -147,11 +136,11 @@ def _without_itself(facts: HostFacts | None, run_id: str) -> HostFacts | None:
 
 
 def _part(
-    ctx: Context, store: Store, job_inputs: Inputs, host: Host, plan: Plan, complete: PlanInputs
+    ctx: Context, store: Store, deployment: Deployment, host: Host, plan: Plan, complete: PlanInputs
 ) -> _Part:
     assert complete.facts
-    options = execute.start_options(complete.facts, job_inputs.secrets, complete.share_gpu)
-    return _Part(execute.Executor(ctx, host, store, job_inputs.trees), plan, options)
+    options = execute.start_options(complete.facts, deployment.secrets, complete.share_gpu)
+    return _Part(execute.Executor(ctx, host, store, deployment.trees), plan, options)
 
 
 def _run(ctx: Context, store: Store, parts: Sequence[_Part], word: str, label: str) -> list[RunFacts]:

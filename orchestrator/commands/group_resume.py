@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator.commands import follow, group, limits, resume, runs
+from orchestrator.commands.deployment import Request
 from orchestrator.commands.resume import Together
 from orchestrator.context import Context
 from orchestrator.core import groups, runstate
@@ -22,7 +23,6 @@ from orchestrator.targets.base import Host
 from orchestrator.targets.group import GroupTarget
 
 if TYPE_CHECKING:
-    from orchestrator.commands.deploy import Request
     from orchestrator.commands.launch import Revived
 
 _Part = tuple[Host, RunFacts]

@@ -11,9 +11,9 @@ from orchestrator import registry, settings_files
 from orchestrator.commands import group_fetch, launch, rows
 from orchestrator.context import Context
 from orchestrator.core import groups, runstate
-from orchestrator.core.numbers import require_positive
 from orchestrator.core.resources import Resources
 from orchestrator.core.spec import JobSpec, Limits
+from orchestrator.core.values import require_positive
 from orchestrator.errors import AccessError, Exit, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.instances import (
     changes,
@@ -111,7 +111,7 @@ def up(ctx: Context, name: str, resources: Resources, limits: Limits, options: l
     if options.dry_run:
         view.print_quote(ctx, rows.launch(offer, options.ingress))
         return 0
-    ctx.begin("the launch of an instance")
+    ctx.step = "the launch of an instance"
     instance = ensure.ensure(account, offer, options.ingress)
     account.records.save(replace(instance, ends_with_run=False))
     view.print_up(ctx, rows.instance(instance, ctx.now()))
@@ -202,7 +202,7 @@ def _terminate(
     instances = [target.instance() for target in targets]
     labels = ", ".join(instance.label for instance in instances)
     if not discard:
-        ctx.begin(f"the download of the runs of {labels}")
+        ctx.step = f"the download of the runs of {labels}"
         instances = [_fetch_all(ctx, account, target) for target in targets]
     with_volumes = [one.volume is not None and (purge or not discard) for one in instances]
     what = "; ".join(
@@ -210,7 +210,7 @@ def _terminate(
     )
     loss = [_loss(ctx, one) for one in instances]
     ctx.confirm(f"terminating {what}" + (f": {' '.join(dict.fromkeys(loss))}" if discard else "."))
-    ctx.begin(f"the termination of {labels}")
+    ctx.step = f"the termination of {labels}"
     for one, with_volume in zip(instances, with_volumes, strict=True):
         changes.decide(account, one, with_volume)
     ended = [

@@ -12,7 +12,7 @@ import msgspec
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import spec
-from orchestrator.core.numbers import is_positive
+from orchestrator.core.values import is_positive
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost.files import write
 

@@ -52,6 +52,7 @@ def collect(
     target: Target,
     *,
     share_gpu: bool = False,
+    queue: bool = False,
 ) -> PlanInputs:
     """What the client knows, before a host was asked anything; see `with_facts`."""
     is_local = target.is_local
@@ -80,10 +81,11 @@ def collect(
         warnings=(*messages, *notes),
         imports=imports,
         share_gpu=share_gpu,
-        requirements=job.requirements,
+        queue=queue,
+        requirements=job.env.requirements,
         packages=job.packages,
-        variables=job.variables,
-        setup=environment.read_setup(job.file, trees, job.variables),
+        variables=job.env.variables,
+        setup=environment.read_setup(job.file, trees, job.env.variables) if job.spec.setup else None,
         survives_logout=target.survives_logout,
     )
 
@@ -103,21 +105,25 @@ def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
 
 
 def _facts(host: Host, job: Job, inputs: PlanInputs) -> HostFacts:
-    choice, needs_pip = job.spec.env.python, job.requirements is not None
-    pythons = commandchecks.interpreters(job.spec) if inputs.imports else []
-    if job.spec.trainer or needs_pip or job.spec.setup:
-        pythons = host.pythons() if choice == "auto" else [choice]
-    may_bring_command = needs_pip or job.spec.setup or job.spec.image
+    spec, packages, commands = job.spec, list(job.packages), list[str]()
+    brings_own = bool(job.env.requirements is not None or spec.setup)  # an environment, with its commands
+    pythons = list[str]()
+    if spec.command:
+        pythons = commandchecks.interpreters(spec) if inputs.imports else []
+        packages += commandchecks.packages(inputs.imports)
+        commands = [] if brings_own or spec.image else commandchecks.commands(spec)
+    if spec.trainer or brings_own:
+        pythons = host.pythons() if spec.env.python == "auto" else [spec.env.python]
     return helper.facts(
         host,
         pythons,
-        gpus=bool(job.spec.resources.gpus),
+        gpus=bool(spec.resources.gpus),
         trees=[code.tree for code in inputs.trees],
-        packages=[*job.packages, *commandchecks.packages(inputs.imports)],
-        commands=[] if may_bring_command else commandchecks.commands(job.spec),
+        packages=packages,
+        commands=commands,
         uploads={data.name: data.fingerprint for data in inputs.data if data.is_stored},
         folders={} if host.is_local else job.on_host,
-        image=job.spec.image,
+        image=spec.image,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,20 +12,18 @@ from msgspec.structs import replace
 
 from orchestrator import files, process
 from orchestrator.commands import environment, trainer_errors, weights
+from orchestrator.commands.environment import JobEnvironment
 from orchestrator.commands.weights import HOST
 from orchestrator.context import Context
 from orchestrator.core import events, groups, jsontext, s3, spec
 from orchestrator.core.events import CheckReport
-from orchestrator.core.spec import JobFile, JobSpec
+from orchestrator.core.spec import Env, JobFile, JobSpec
 from orchestrator.core.text import closest
 from orchestrator.errors import GpujobError, UsageError
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A job that may be planned: its file, and where its data and code stand.
-
-    `variables`: of env.vars and env.file. `file_secrets`: those of pass_env that env.file has.
-    """
+    """A job that may be planned: its file, and where its data and code stand."""
 
     file: JobFile
     base: Path
@@ -34,10 +32,8 @@ class Job(msgspec.Struct, frozen=True):
     on_host: dict[str, str]
     in_s3: dict[str, str]
     missing: list[str]
-    requirements: str | None
+    env: JobEnvironment
     packages: tuple[str, ...] = ()
-    variables: Mapping[str, str] = msgspec.field(default_factory=dict)
-    file_secrets: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     @property
     def spec(self) -> JobSpec:
@@ -82,7 +78,8 @@ def load(
     file = spec.parse(files.read_text(path, shown), shown, [_pair(item) for item in sets])
     if name:
         file = _named(file, name)
-    weights.require_trainer(file, init_from)
+    if init_from is not None:
+        weights.require_trainer(file)
     if file.spec.trainer is not None:
         require_trainer(file.spec.trainer, f"{file.where('trainer')}: ")
     checked = _check_config(ctx, file) if file.spec.trainer else CheckReport(findings=())
@@ -91,14 +88,15 @@ def load(
     base = ctx.cwd if ours else path.parent
     fixed = {name for name in options if any(item.startswith(f"config.{name}=") for item in sets)}
     folders = _data_folders(ctx, file, base, data, fixed)
-    folders |= weights.resolve(file, folders, options)
+    if checkpoints := [name for name in options if name in folders]:
+        folders |= weights.resolve(file, folders, checkpoints)
     replaced = {item.partition("=")[0] for item in data}
     on_host = {
         key: place.removeprefix(HOST)
         for key, place in file.spec.data.items()
         if place.startswith(HOST) and key not in replaced
     }
-    in_s3 = {k: v for k, v in file.spec.data.items() if s3.is_place(v) and k not in replaced}
+    in_s3 = {k: v for k, v in file.spec.data.items() if v.startswith(s3.SCHEME) and k not in replaced}
     elsewhere = {*on_host, *in_s3}
     missing = [key for key, folder in folders.items() if key not in elsewhere and not folder.exists()]
     needed = {*replaced, *options}
@@ -108,12 +106,10 @@ def load(
         file = file.with_spec(data={k: v for k, v in file.spec.data.items() if k not in optional})
         folders = {k: f for k, f in folders.items() if k not in optional}
         missing = [key for key in missing if key not in optional]
-    requirements = environment.requirements(file, base)
-    listed, secrets = environment.variables(file, base)
-    environment.require_syntax(ctx, file)
-    return Job(
-        file, base, ours, folders, on_host, in_s3, missing, requirements, checked.packages, listed, secrets
-    )
+    env = JobEnvironment()
+    if file.spec.command or file.spec.setup or file.spec.env != Env():
+        env = environment.read(ctx, file, base)
+    return Job(file, base, ours, folders, on_host, in_s3, missing, env, checked.packages)
 
 
 def require_data(job: Job) -> None:

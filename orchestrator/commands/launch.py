@@ -11,9 +11,9 @@ from orchestrator.commands import execute, rows
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import PlanInputs
-from orchestrator.core.numbers import require_positive
 from orchestrator.core.plan import Step
 from orchestrator.core.spec import JobSpec
+from orchestrator.core.values import require_positive
 from orchestrator.instances import members, revival
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.ensure import ensure_all
@@ -55,9 +55,9 @@ def launch(ctx: Context, region: str, inputs: PlanInputs, word: str, options: Op
         plan = replace(plan, steps=(_launch_step(offer), *plan.steps), notes=(*plan.notes, *_notes(offer)))
         plans.print_plan(ctx, plan, rows.launch(offer, options.ingress))
         return None
-    ctx.begin("the check on this machine")
+    ctx.step = "the check on this machine"
     execute.check_on_client(ctx, Store(ctx.state_dir), inputs, word)
-    ctx.begin("the launch of an instance" if offer.spec.nodes == 1 else "the launch of instances")
+    ctx.step = "the launch of an instance" if offer.spec.nodes == 1 else "the launch of instances"
     targets = [
         Ec2Target(ctx, one.label, [one.region]) for one in ensure_all(Account(ctx), offer, options.ingress)
     ]

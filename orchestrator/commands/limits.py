@@ -12,10 +12,10 @@ from msgspec.structs import replace
 from orchestrator.context import Context
 from orchestrator.core import groups
 from orchestrator.core.inputs import PlanInputs
-from orchestrator.core.numbers import require_positive
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runjson import LimitChanges
 from orchestrator.core.spec import Limits
+from orchestrator.core.values import require_positive
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.targets.base import Host
 
@@ -94,10 +94,12 @@ def affordable_hours(hosts: Sequence[Host], budget_usd: float) -> float | None:
 
 
 def with_budget(ctx: Context, inputs: PlanInputs, hosts: Sequence[Host], option: float | None) -> PlanInputs:
-    """With the hours that the budget pays for on all hosts. `option`: --budget; UsageError without prices."""
+    """Of a job with a budget: the inputs with the hours that it pays for on all hosts.
+
+    `option`: --budget; UsageError where a price is not known.
+    """
     limits = inputs.job.limits
-    if limits.budget_usd is None:
-        return inputs
+    assert limits.budget_usd is not None
     hours, label = affordable_hours(hosts, limits.budget_usd), groups.join([host.label for host in hosts])
     if hours is None and option is not None:
         why = f"the price of {label} is not known"

@@ -13,7 +13,7 @@ from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.logquery import LogQuery
 from orchestrator.core.terminal import harmless
-from orchestrator.core.when import parse_since
+from orchestrator.core.values import parse_since
 from orchestrator.errors import Exit, UsageError
 from orchestrator.store import Store
 from orchestrator.targets import helper

@@ -14,8 +14,8 @@ from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.history import History
 from orchestrator.core.hostfacts import Machine
-from orchestrator.core.numbers import require_positive
 from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.values import require_positive
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store

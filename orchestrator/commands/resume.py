@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from orchestrator import registry
-from orchestrator.commands import execute, follow, limits, notify, runs, s3
+from orchestrator.commands import environment, execute, follow, limits, notify, runs, s3
+from orchestrator.commands.deployment import Request
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
 from orchestrator.core.plan import Step
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.runfacts import RunFacts, RunRecord
 from orchestrator.core.runjson import GroupChanges, RunChanges
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError, UsageError
@@ -26,9 +26,6 @@ from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
 from orchestrator.targets.group import GroupTarget
 from orchestrator.view import answers, plans
-
-if TYPE_CHECKING:
-    from orchestrator.commands.deploy import Request
 
 
 class Together(msgspec.Struct, frozen=True):
@@ -114,9 +111,7 @@ def restart(
         hosts = together.hosts if together else (host,)
         affordable = None if rest.budget_usd is None else limits.affordable_hours(hosts, rest.budget_usd)
         spec = RunChanges(run.id, rest.for_run(affordable), together.changed if together else None)
-        secrets = execute.secrets(ctx, run.record.pass_env if run.record else ())
-        secrets |= notify.secrets(ctx, run.record.notify if run.record else None)
-        secrets |= s3.of_run(ctx, run.record.s3 if run.record else None, rest.hours)
+        secrets = _secrets(ctx, run.record, rest.hours) if run.record else {}
         if run.last_host and not is_moved and not request.dry_run:
             what = (
                 f"{run.id} last ran on {run.last_host}, and whether it still does cannot be seen from here."
@@ -127,13 +122,21 @@ def restart(
             plans.print_steps(ctx, job.name, host.label, [Step(f"resume {run.id}", _origin(run, step))])
             return run
         options = execute.start_options(facts, secrets, request.share_gpu, request.queue)
-        ctx.begin(f"the start of {run.id}, which may have happened")
+        ctx.step = f"the start of {run.id}, which may have happened"
         started = execute.start(host, job.name, spec, options, resume=True)
         runs.remember(ctx, store, host, [started])
         host.assign_run(run.id)
     if together is None:
         tell(ctx, started, host.label, step, request)
     return run
+
+
+def _secrets(ctx: Context, record: RunRecord, hours: float | None) -> dict[str, str]:
+    return {
+        **environment.secrets(ctx, record.pass_env, {}),
+        **notify.secrets(ctx, record.notify),
+        **s3.of_run(ctx, record.s3, hours),
+    }
 
 
 def tell(ctx: Context, run: RunFacts, target: str, step: int | None, request: Request) -> None:

@@ -9,8 +9,8 @@ from orchestrator import registry, settings_files
 from orchestrator.commands import ask, rows, runs
 from orchestrator.context import Context
 from orchestrator.core import groups, queue, runstate, shell
-from orchestrator.core.numbers import require_positive
 from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.values import require_positive
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.instances import inventory, prices
 from orchestrator.instances.inventory import Inventory

@@ -55,14 +55,14 @@ def stop(
         if run.has_processes and not now and not ctx.json:
             grace = duration(run.record.limits.grace_seconds if run.record else 60)
             ctx.talk(f"asking {run.id} for a checkpoint, up to {grace}; --now does not wait")
-        ctx.begin(f"the stop of {run.id}, which its host may still carry out")
+        ctx.step = f"the stop of {run.id}, which its host may still carry out"
         result = helper.stop(host, run.id, ctx.who, now)
         if result.left:
             raise _processes_left(result, "" if host.is_local else f"on {host.label}: ")
         runs.remember(ctx, store, host, [result.run])
         if on is None:
             _stop_others(ctx, store, run, host.label, now, clean, purge)
-        ctx.begin(f"the removal of files of {run.id}")
+        ctx.step = f"the removal of files of {run.id}"
         removed = _clean(host, store, run, purge) if clean or purge else ()
         label = host.label
     if not (ctx.json and terminate):  # the answer is then about the instance

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orchestrator import files, registry, settings_files
-from orchestrator.commands import deploy, jobs, study, trials
+from orchestrator.commands import deployment, jobs, study, trials
 from orchestrator.commands.study import Terms
 from orchestrator.commands.trials import Active
 from orchestrator.context import Context
 from orchestrator.core import groups
 from orchestrator.core import space as spaces
-from orchestrator.core.numbers import require_positive
 from orchestrator.core.space import Sweep
 from orchestrator.core.spec import NAME, JobSpec
+from orchestrator.core.values import require_positive
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.targets.base import Host, Target
 from orchestrator.view import sweeps as view
@@ -70,7 +70,7 @@ def sweep(ctx: Context, request: Request) -> int:
         opened = study.open_study(folder, terms, request.seed, request.prune)
         _enqueue_default(opened, terms, job.spec.config)
         progress = _Sweep(ctx, request, terms, name, opened, hosts)
-        ctx.begin(f"the sweep; the same command continues it from {ctx.short(folder)}")
+        ctx.step = f"the sweep; the same command continues it from {ctx.short(folder)}"
         try:
             progress.run()
         except UsageError:
@@ -212,7 +212,7 @@ class _Sweep:
         """Starts the trial's run. One that cannot be started has failed; several in a row end the sweep."""
         request = self._request
         sets = (*request.sets, *study.sets(one.trial.params))
-        start = deploy.Request(
+        start = deployment.Request(
             request.job, one.host.label, one.name, sets, request.data, share_gpu=request.share_gpu
         )
         try:

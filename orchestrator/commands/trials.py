@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from orchestrator.commands import deploy as deploying
 from orchestrator.commands import study
+from orchestrator.commands.deployment import Request
 from orchestrator.commands.run_events import RunEvents
 from orchestrator.commands.study import Terms
 from orchestrator.context import Context
@@ -45,7 +46,7 @@ class Active(msgspec.Struct):
         return int(self.trial.number)
 
 
-def deploy(ctx: Context, request: deploying.Request) -> str:
+def deploy(ctx: Context, request: Request) -> str:
     """Starts a run as `gpujob deploy` does, without its notes; the run's ID."""
     delivered: list[Any] = []
     deploying.deploy(replace(ctx, json=True, quiet=True, deliver=delivered.append, made={}), request)
@@ -110,7 +111,7 @@ def _continue(ctx: Context, opened: optuna.Study, one: Active, state: runstate.R
     """Resumes an interrupted trial from its last checkpoint. Unreachable if its host does not answer yet."""
     what = f"{one.run_id} was interrupted ({runstate.word(state)})"
     try:
-        deploy(ctx, deploying.Request(None, one.host.label, resume=one.run_id))
+        deploy(ctx, Request(None, one.host.label, resume=one.run_id))
     except Unreachable:
         raise
     except GpujobError as error:

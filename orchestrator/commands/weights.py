@@ -34,9 +34,9 @@ def place(ctx: Context, word: str) -> str:
     raise UsageError(f"--init-from {word}: there is no such checkpoint", why, "gpujob fetch RUN")
 
 
-def require_trainer(file: JobFile, init_from: str | None) -> None:
+def require_trainer(file: JobFile) -> None:
     """UsageError for --init-from with a job that runs a command."""
-    if init_from is not None and file.spec.trainer is None:
+    if file.spec.trainer is None:
         why = f"{file.spec.name} runs a command of its own, which loads weights itself"
         raise UsageError("--init-from works with the included trainers", why, "--data NAME=PATH")
 
@@ -45,7 +45,7 @@ def resolve(file: JobFile, folders: dict[str, Path], options: Sequence[str]) -> 
     """The verified checkpoint for each of `options` on the client: of a fetched run, its best one."""
     resolved = {}
     for name in options:
-        if name in folders and not file.spec.data[name].startswith(HOST):
+        if not file.spec.data[name].startswith(HOST):
             resolved[name] = verify.resolve(folders[name])
             if (resolved[name] / verify.MANIFEST).is_file():
                 verify.require_intact(resolved[name])

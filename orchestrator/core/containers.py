@@ -29,10 +29,8 @@ def key(image: str) -> str:
 
 
 def faults(spec: JobSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """The key that is wrong, why, and what to write instead."""
-    if spec.image is None:
-        return
-    if not _IMAGE.match(spec.image):
+    """Of a job with an image: the key that is wrong, why, and what to write instead."""
+    if not _IMAGE.match(spec.image or ""):
         yield ("image",), f"{spec.image!r} is no name of an image", _EXAMPLE
     if spec.trainer is not None:
         yield ("image",), "the included trainers run in the host's Python, not in an image", "remove image"
@@ -49,8 +47,6 @@ def faults(spec: JobSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
 
 def require(facts: HostFacts, spec: JobSpec) -> None:
     """GpujobError, with what to install, where the host cannot run a job with an image."""
-    if spec.image is None:
-        return
     engine = facts.containers or Containers(problem="no-engine")
     if engine.problem:
         what, fix = problem(engine)

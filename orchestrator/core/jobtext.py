@@ -11,11 +11,12 @@ TEXTS: tuple[yamltext.Path, ...] = (("env", "vars"),)
 """Keys whose values are the text that the file has, whatever YAML makes of it: 1e-3, yes, 010."""
 
 
-def take_script(document: yamltext.Document, where: str) -> None:
-    """A command that is a text is a shell script, and a setup that is one is a list of one line."""
+def take_texts(document: yamltext.Document, where: str) -> None:
+    """A command that is a text is a shell script; setup and outputs that are one are lists of that alone."""
     value = document.value
-    if isinstance(value.get("setup"), str):
-        value["setup"] = [value["setup"]]
+    for key in ("setup", "outputs"):
+        if isinstance(value.get(key), str):
+            value[key] = [value[key]]
     text = value.get("command")
     if not isinstance(text, str) or not text.strip():
         return

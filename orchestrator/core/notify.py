@@ -38,15 +38,16 @@ class Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{', '.join(self.events)} → {' and '.join(ways)}"
 
 
-def faults(notify: Notify) -> Iterator[tuple[str, str, str]]:
+def faults(notify: Notify) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Key, what is wrong with it (without its value, which may be a secret), and what to write instead."""
     name = notify.webhook_env
     if name is not None and not VARIABLE.match(name):
-        yield "webhook_env", "it must be the name of an environment variable that holds the URL", _EXAMPLE
+        why = "it must be the name of an environment variable that holds the URL"
+        yield ("notify", "webhook_env"), why, _EXAMPLE
     if notify.command and not notify.command[0]:
-        yield "command", "the command is empty", ""
+        yield ("notify", "command"), "the command is empty", ""
     if notify.events and name is None and not notify.command:
-        yield "", "it has neither webhook_env nor command", _EXAMPLE
+        yield ("notify",), "it has neither webhook_env nor command", _EXAMPLE
 
 
 def hint(key: str) -> str:
@@ -71,8 +72,8 @@ def parse(text: str, source: str) -> Notify | None:
         notify = msgspec.convert(value, Notify)
     except msgspec.ValidationError as error:
         raise UsageError(f"{source}: notify: {str(error).replace('`', '')}", "", _EXAMPLE) from None
-    for key, why, example in faults(notify):
-        raise UsageError(f"{source}: notify{'.' if key else ''}{key}: {why}", "", example)
+    for at, why, example in faults(notify):
+        raise UsageError(f"{source}: {'.'.join(at)}: {why}", "", example)
     return notify
 
 

@@ -160,8 +160,10 @@ def _preflight_steps(inputs: PlanInputs, python: Interpreter | None) -> list[Ste
 def _require_startable(inputs: PlanInputs, facts: HostFacts) -> Interpreter | None:
     """The interpreter of the run, None where it has none."""
     hostchecks.require_host(facts, inputs.job, inputs.share_gpu, inputs.queue)
-    containers.require(facts, inputs.job)
-    commandchecks.require_command(facts, inputs.job, inputs.source)
+    if inputs.job.image:
+        containers.require(facts, inputs.job)
+    if inputs.job.command:
+        commandchecks.require_command(facts, inputs.job, inputs.source)
     if not inputs.survives_logout:
         hostchecks.require_linger(facts)
     python = hostchecks.choose(facts, inputs)
@@ -291,7 +293,8 @@ def _notes(inputs: PlanInputs, python: Interpreter | None) -> tuple[str, ...]:
         notes.append(f"pass_env: the host gets {', '.join(job.pass_env)} of this machine's environment")
     if job.notify and job.notify.is_on:
         notes.append(f"notify: {job.notify.describe()}")
-    notes += s3.notes(job.s3, job.data, job.outputs)
+    if job.uses_s3:
+        notes.append(s3.note(job.s3, job.outputs))
     if job.limits.max_hours is None:
         notes.append("no limits.max_hours: the run has no time limit")
     return tuple(notes)

@@ -165,8 +165,8 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
             job.limits.grace_seconds,
         ),
         restart=job.restart,
-        outputs=[name for name in job.outputs if not s3.is_place(name)],
-        s3=_s3(job),
+        outputs=[name for name in job.outputs if not name.startswith(s3.SCHEME)],
+        s3=_s3(job) if job.uses_s3 else UNSET,
         detach=job.detach,
         image=ImageJson(job.image) if job.image else UNSET,
         group=GroupJson(node.rank, node.hosts, node.addresses, node.port) if node else UNSET,
@@ -174,10 +174,7 @@ def compose(inputs: PlanInputs, facts: HostFacts, python: Interpreter | None) ->
     )
 
 
-def _s3(job: JobSpec) -> S3Json | UnsetType:
-    """For a run whose data or outputs are in S3."""
-    if not any(map(s3.is_place, [*job.data.values(), *job.outputs])):
-        return UNSET
+def _s3(job: JobSpec) -> S3Json:
     return S3Json(**msgspec.structs.asdict(job.s3), mirror=s3.mirror(job.outputs))
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, TypedDict
 
 import msgspec
 
 from orchestrator.errors import UsageError
-
-if TYPE_CHECKING:
-    from orchestrator.core.yamltext import Document
 
 SCHEME = "s3://"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
@@ -78,10 +75,6 @@ class Listing(msgspec.Struct, frozen=True):
         return fingerprint(self.objects)
 
 
-def is_place(text: str) -> bool:
-    return text.startswith(SCHEME)
-
-
 def parse(text: str, what: str) -> Place:
     """The place of `s3://bucket/prefix`. UsageError, which begins with `what`."""
     bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
@@ -104,28 +97,21 @@ def fingerprint(objects: Iterable[Object]) -> str:
 
 def mirror(outputs: Sequence[str]) -> str | None:
     """The place among `outputs` that results are copied to."""
-    return next((one for one in outputs if is_place(one)), None)
+    return next((one for one in outputs if one.startswith(SCHEME)), None)
 
 
-def take_outputs(document: Document) -> None:
-    """`outputs: s3://…` is a list of that place alone."""
-    value = document.value
-    if isinstance(value.get("outputs"), str):
-        value["outputs"] = [value["outputs"]]
-
-
-def faults(settings: S3, outputs: Sequence[str]) -> Iterable[tuple[str, str, str]]:
+def faults(settings: S3, outputs: Sequence[str]) -> Iterable[tuple[tuple[str, ...], str, str]]:
     """What is wrong with a job's keys for S3: key, reason, and what to write."""
     if settings.endpoint and not _ENDPOINT.match(settings.endpoint):
-        yield "s3.endpoint", "it is no http(s) URL of a server", "endpoint: https://s3.example.org"
+        yield ("s3", "endpoint"), "it is no http(s) URL of a server", "endpoint: https://s3.example.org"
     if settings.role and settings.credentials != "session":
-        yield "s3.role", "only a session assumes a role", "credentials: session"
+        yield ("s3", "role"), "only a session assumes a role", "credentials: session"
     if settings.role and not re.match(r"arn:[a-z-]+:iam::\d{12}:role/\S+\Z", settings.role):
-        yield "s3.role", "it is no ARN of a role", "role: arn:aws:iam::123456789012:role/NAME"
-    if len([one for one in outputs if is_place(one)]) > 1:
-        yield "outputs", "results are copied to one place in S3", f"outputs: [results, {_EXAMPLE}]"
+        yield ("s3", "role"), "it is no ARN of a role", "role: arn:aws:iam::123456789012:role/NAME"
+    if len([one for one in outputs if one.startswith(SCHEME)]) > 1:
+        yield ("outputs",), "results are copied to one place in S3", f"outputs: [results, {_EXAMPLE}]"
     if mirror(outputs) and settings.credentials == "none":
-        yield "s3.credentials", "writing to S3 needs credentials", "credentials: host"
+        yield ("s3", "credentials"), "writing to S3 needs credentials", "credentials: host"
 
 
 _WHOSE = {
@@ -135,13 +121,11 @@ _WHOSE = {
 }
 
 
-def notes(settings: S3, data: Mapping[str, str], outputs: Sequence[str]) -> list[str]:
+def note(settings: S3, outputs: Sequence[str]) -> str:
     """What a plan says of S3: where results go, and with whose credentials."""
     target = mirror(outputs)
-    if not target and not any(map(is_place, data.values())):
-        return []
     copied = f", and results are copied to {target}" if target else ""
-    return [f"s3: the host uses {_WHOSE[settings.credentials]}{copied}"]
+    return f"s3: the host uses {_WHOSE[settings.credentials]}{copied}"
 
 
 class _Statement(TypedDict):

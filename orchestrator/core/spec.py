@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -10,11 +11,11 @@ import msgspec
 from orchestrator.core import containers, jobtext, s3, variables, yamltext
 from orchestrator.core import notify as notifications
 from orchestrator.core.notify import Notify
-from orchestrator.core.numbers import is_positive
 from orchestrator.core.paths import inside
 from orchestrator.core.resources import Resources
 from orchestrator.core.space import Sweep
 from orchestrator.core.text import closest
+from orchestrator.core.values import is_positive
 from orchestrator.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
@@ -70,6 +71,11 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notify: Notify | None = None
     sweep: Sweep | None = None
     s3: s3.S3 = s3.S3()
+
+    @property
+    def uses_s3(self) -> bool:
+        """Whether data or outputs are there."""
+        return any(place.startswith(s3.SCHEME) for place in (*self.data.values(), *self.outputs))
 
 
 class JobFile(msgspec.Struct, frozen=True):
@@ -128,8 +134,7 @@ def parse(text: str, source: str, overrides: list[tuple[str, str]] | None = None
     notes = tuple(f"{source}:{note.line}: {note.text}" for note in document.notes if _is_unclear(note))
     job = JobFile(JobSpec(name=""), source, document.lines, notes)
     _refuse_unknown(document.value, JobSpec, (), job)
-    jobtext.take_script(document, job.where("command"))
-    s3.take_outputs(document)
+    jobtext.take_texts(document, job.where("command"))
     jobtext.require_values(document, lambda name: job.where("env", "vars", name))
     return msgspec.structs.replace(job, spec=_checked(_convert(document, job), job))
 
@@ -211,13 +216,8 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
     for path, ok, rule in _bounds(spec):
         if not ok:
             raise UsageError(f"{job.where(*path)}: {'.'.join(path)} must be {rule}")
-    for key, why, example in notifications.faults(spec.notify) if spec.notify else ():
-        at = ("notify", *filter(None, [key]))
-        raise UsageError(f"{job.where(*at)}: {'.'.join(at)}: {why}", "", example)
-    for at, why, fix in containers.faults(spec):
+    for at, why, fix in _faults(spec):
         raise UsageError(f"{job.where(*at)}: {'.'.join(at)}: {why}", "", fix)
-    for key, why, example in s3.faults(spec.s3, spec.outputs):
-        raise UsageError(f"{job.where(*key.split('.'))}: {key}: {why}", "", example)
     for name, place in spec.data.items():
         _check_data(name, place, job)
     for name, text in spec.env.vars.items():
@@ -227,25 +227,38 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
         raise UsageError(f"{job.where('data')}: two data folders have the same name but for - and _", why)
     for key, places in (("outputs", spec.outputs), ("send_credentials", spec.send_credentials)):
         for index, place in enumerate(places):
-            if s3.is_place(place) and key == "outputs":
+            if place.startswith(s3.SCHEME) and key == "outputs":
                 s3.parse(place, f"{job.where(key, str(index))}: {key}")
             elif not inside(place):
                 raise UsageError(f"{job.where(key, str(index))}: {key}: {place!r} leads out of the folder")
     return spec
 
 
+def _faults(spec: JobSpec) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Of the parts that few jobs have: the key that is wrong, why, and what to write instead."""
+    if spec.notify:
+        yield from notifications.faults(spec.notify)
+    if spec.image is not None:
+        yield from containers.faults(spec)
+    if spec.uses_s3 or spec.s3 != s3.S3():
+        yield from s3.faults(spec.s3, spec.outputs)
+
+
 def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
     limits = spec.limits
+    positive = (
+        ("max_hours", limits.max_hours),
+        ("budget_usd", limits.budget_usd),
+        ("idle_minutes", limits.idle_minutes),
+    )
     return [
+        *((("limits", key), value is None or is_positive(value), "above 0") for key, value in positive),
         (("resources", "gpus"), spec.resources.gpus >= 0, "0 or more"),
         (("resources", "nodes"), spec.resources.nodes >= 1, "1 or more"),
         (("resources", "master"), bool(MASTER.match(spec.resources.master)), "ADDRESS or ADDRESS:PORT"),
         (("resources", "disk_gb"), (spec.resources.disk_gb or 0) >= 0, "0 or more"),
         (("restart", "max"), spec.restart.max >= 0, "0 or more"),
-        (("limits", "max_hours"), is_positive(limits.max_hours), "above 0"),
-        (("limits", "budget_usd"), is_positive(limits.budget_usd), "above 0"),
         (("resources", "ec2", "disk_gb"), spec.resources.ec2.disk_gb >= 0, "0 or more"),
-        (("limits", "idle_minutes"), is_positive(limits.idle_minutes), "above 0"),
         (("limits", "grace_seconds"), limits.grace_seconds >= 0, "0 or more"),
     ]
 
@@ -253,7 +266,7 @@ def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
 def _check_data(name: str, place: str, job: JobFile) -> None:
     if not re.match(r"[A-Za-z][A-Za-z0-9_-]*\Z", name):
         raise UsageError(f"{job.where('data', name)}: {name!r} cannot name a data folder")
-    if s3.is_place(place):
+    if place.startswith(s3.SCHEME):
         s3.parse(place, f"{job.where('data', name)}: data.{name}")
     if not place:
         raise UsageError(f"{job.where('data', name)}: the path is empty")

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import msgspec
 from msgspec import Struct
 
-from orchestrator.core.when import iso
+from orchestrator.core.values import iso
 from orchestrator.errors import UsageError
 
 TAG = "gpujob:"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.core.runfacts import AlertDelivery, MirrorState
 from orchestrator.core.text import counted, size
-from orchestrator.core.when import iso
+from orchestrator.core.values import iso
 from orchestrator.view import answers
 
 

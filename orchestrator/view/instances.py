@@ -9,7 +9,7 @@ import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core.text import counted, duration, flow
-from orchestrator.core.when import iso
+from orchestrator.core.values import iso
 from orchestrator.view import ec2_answers as answers
 from orchestrator.view.tables import print_table
 

@@ -13,7 +13,7 @@ from orchestrator.core.hostfacts import Gpu, Machine
 from orchestrator.core.runfacts import RunFacts, SupervisorState
 from orchestrator.core.runstate import RunState
 from orchestrator.core.text import duration, flow, size
-from orchestrator.core.when import iso
+from orchestrator.core.values import iso
 from orchestrator.view import answers, companions
 from orchestrator.view.console import Paint, harmless
 from orchestrator.view.ec2_answers import Resource

@@ -11,7 +11,7 @@ import pytest
 import gpujob
 from gpujob import Client, DeployOptions, answers, errors
 from orchestrator.cli.app import app
-from orchestrator.commands import deploy
+from orchestrator.commands.deployment import Request
 from tests.support import Client as User
 
 
@@ -59,7 +59,7 @@ def test_an_unknown_option_is_a_type_error_with_the_known_ones(user: User) -> No
 
 
 def test_every_option_of_a_deploy_is_one_of_the_command_line() -> None:
-    fields = set(deploy.Request.__struct_fields__) - {"sets"} | {"settings"}
+    fields = set(Request.__struct_fields__) - {"sets"} | {"settings"}
     assert set(DeployOptions.__annotations__) <= fields
 
 

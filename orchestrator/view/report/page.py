@@ -11,7 +11,7 @@ from orchestrator.core.hostfacts import Gpu
 from orchestrator.core.rundetails import RunDetails
 from orchestrator.core.runfacts import GpuUse, RunFacts
 from orchestrator.core.text import counted, duration
-from orchestrator.core.when import iso
+from orchestrator.core.values import iso
 from orchestrator.view.report import charts, provenance, results
 from orchestrator.view.report.charts import Chart, Line, number
 from orchestrator.view.report.html import NOTHING, Content, Html, details, join, section, table, tag, text

@@ -16,7 +16,7 @@ from orchestrator.cli.help import Command, Group
 from orchestrator.core import events as ev
 from orchestrator.core import runstate
 from orchestrator.core.runfacts import Checkpoints, QueuePlace, RunFacts, RunRecord, SupervisorState
-from orchestrator.core.when import iso, parse_since
+from orchestrator.core.values import iso, parse_since
 from orchestrator.errors import UsageError
 from orchestrator.view import answers
 from orchestrator.view.schemas import ANSWERS, schema
