@@ -15,7 +15,7 @@ from typing import Mapping
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import entry, processes, run_queue
+from orchestrator.onhost import interpreters, processes, run_queue
 from orchestrator.onhost.records import State
 
 _START_SECONDS = 10.0
@@ -29,7 +29,7 @@ def start(
     """Starts the helper in this mode for a run; returns why it could not, empty where it could."""
     try:
         process = subprocess.Popen(
-            entry.command(mode, layout.root, run_id),
+            interpreters.helper_command(mode, layout.root, run_id),
             env=env,
             cwd="/",
             stdin=subprocess.PIPE,

@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
-import os
 import sys
 import threading
 import time
 from typing import Any, Callable, Dict, Mapping
 
-from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import elsewhere, files, frames, instance_limits, operations, private, processes
+from orchestrator.onhost import files, frames, instance_limits, operations, private, processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.files import NoLocks
 
@@ -134,54 +131,3 @@ def _send_heartbeats(
             with contextlib.suppress(OSError):
                 limits.renew_lease(time.time() + request["lease"])
     return True
-
-
-def main(arguments: list[str]) -> int:
-    """Runs `helper ROOT`, `run ROOT`, `follow ROOT RUN FILE OFFSET QUERY`, `alert ROOT RUN`,
-    `mirror ROOT RUN`, `reboot ROOT`, `supervise ROOT RUN UMASK RESTARTS LAST-START`, or `advance ROOT`."""
-    gc.set_threshold(50_000, 20, 20)  # most of what a helper makes it keeps, or is no cycle
-    private.restrict_umask()
-    mode, root, rest = arguments[0], os.path.expanduser(arguments[1]), arguments[2:]
-    layout = elsewhere.layout(os.path.abspath(root))
-    if mode == "helper":
-        from orchestrator.onhost import launching
-
-        os.makedirs(layout.root, mode=0o700, exist_ok=True)
-        launching.advance_later(layout)
-        serve(layout)
-    elif mode == "exec":
-        from orchestrator.onhost import visit
-
-        return visit.run(layout, rest[0], rest[1], private.user_umask)
-    elif mode in ("supervise", "advance", "alert"):
-        from orchestrator.onhost import background
-
-        getattr(background, mode)(layout, rest)
-    elif mode == "mirror":
-        from orchestrator.onhost import mirror
-
-        mirror.main(layout, rest[0])
-    elif mode == "reboot":
-        from orchestrator.onhost import reboot
-
-        reboot.resume_all(layout)
-    else:
-        try:
-            _answer_one(mode, layout, rest)
-        finally:
-            # Do not flush to a client that has disconnected, nor wait for a thread that reads stdin.
-            os._exit(0)
-    return 0
-
-
-def _answer_one(mode: str, layout: Layout, rest: list[str]) -> None:
-    if mode == "follow":
-        from orchestrator.onhost import log_lines
-
-        query = log_lines.Query.from_word(rest[3])
-        log_lines.send(layout, rest[0], rest[1], int(rest[2]), query, sys.stdout.buffer)
-    else:
-        from orchestrator.onhost import remote_command
-
-        request = jsontext.read_object(sys.stdin.buffer.readline())
-        remote_command.run(request, sys.stdin.buffer, sys.stdout.buffer)

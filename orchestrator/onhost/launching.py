@@ -9,7 +9,7 @@ import time
 
 from orchestrator.core import tmux
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import elsewhere, entry, private, processes, run_queue
+from orchestrator.onhost import elsewhere, interpreters, private, processes, run_queue
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import State
 
@@ -41,7 +41,9 @@ def launch(layout: Layout, run_id: str, restarts: int, umask: int) -> None:
     _prepare_tmux(layout)
     kill_session(layout, run_id)
     after = run_queue.last_start(paths)
-    command = entry.command("supervise", layout.root, run_id, "%o" % umask, str(restarts), after)
+    command = interpreters.helper_command(
+        "supervise", layout.root, run_id, "%o" % umask, str(restarts), after
+    )
     _new_session(layout, run_id, command)
     processes.wait_until(lambda: _is_decided(State.load(paths.state), before), _START_TIMEOUT)
     if not _has_started(State.load(paths.state), before):
@@ -119,7 +121,7 @@ def advance_later(layout: Layout) -> None:
         return
     with contextlib.suppress(OSError):
         subprocess.Popen(
-            entry.command("advance", layout.root),
+            interpreters.helper_command("advance", layout.root),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -12,7 +12,7 @@ from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import shell, tmux
 from orchestrator.errors import NotFound, UsageError
-from orchestrator.onhost import elsewhere, entry
+from orchestrator.onhost import elsewhere, interpreters
 from orchestrator.targets import helper, helper_host
 from orchestrator.targets.base import Target
 from orchestrator.targets.helper_host import HelperHost
@@ -59,7 +59,7 @@ class LocalHost(HelperHost):
         self._bundle = helper_host.install(_ensured(Path(self._layout.onhost)))
 
     def open(self, mode: str, *words: str) -> tuple[Pipe, Reader]:
-        line = [self._ctx.python, *entry.OPTIONS, str(self._bundle), mode, self._layout.root, *words]
+        line = [self._ctx.python, *interpreters.OPTIONS, str(self._bundle), mode, self._layout.root, *words]
         with contextlib.ExitStack() as stack:
             errors = None  # where no log can be written, they are kept in memory
             with contextlib.suppress(OSError):
@@ -115,7 +115,7 @@ class LocalHost(HelperHost):
         return shell.login(folder), dict(self._ctx.env)
 
     def execute(self, run_id: str, words: Sequence[str], tty: bool) -> tuple[list[str], dict[str, str]]:
-        helper = [self._ctx.python, *entry.OPTIONS, str(self._bundle)]
+        helper = [self._ctx.python, *interpreters.OPTIONS, str(self._bundle)]
         return [*helper, "exec", self._layout.root, run_id, helper_host.encode(words)], dict(self._ctx.env)
 
     def sessions(self) -> list[str]:

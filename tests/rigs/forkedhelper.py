@@ -24,12 +24,12 @@ from typing import IO, Any
 
 import pytest
 
-from orchestrator.onhost import entry
+from orchestrator.onhost import interpreters
 from orchestrator.targets import helper_host, local
 from orchestrator.targets.pipes import ProcessPipe
 from tests.rigs import bytecode, helperserver
 
-_BEGIN = 1 + len(entry.OPTIONS)  # the bundle's position in the words
+_BEGIN = 1 + len(interpreters.OPTIONS)  # the bundle's position in the words
 
 
 def use(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST = 1 << 17  # bytes of a message
-_MAIN = "orchestrator.onhost.helper"
+_MAIN = "orchestrator.onhost.modes"
 
 
 def serve(bundle: str) -> None:
@@ -83,7 +83,8 @@ def _become_helper(request: dict[str, Any], fds: list[int]) -> None:
     os.chdir(request["cwd"])
     python, bundle, *words = request["words"]
     sys.executable, sys.argv, sys.path[0] = python, [bundle, *words], bundle
-    importlib.import_module("orchestrator.onhost.entry").__file__ = f"{bundle}/orchestrator/onhost/entry.py"
+    interpreters = importlib.import_module("orchestrator.onhost.interpreters")
+    interpreters.__file__ = f"{bundle}/orchestrator/onhost/interpreters.py"
     code = 1
     try:
         code = importlib.import_module(_MAIN).main(words)

@@ -6,7 +6,7 @@ import io
 import re
 import tarfile
 
-from orchestrator.onhost.entry import ANNOUNCE, NEWER, OPTIONS
+from orchestrator.onhost.interpreters import ANNOUNCE, NEWER, OPTIONS
 from orchestrator.targets import helper_host
 from orchestrator.targets.ssh import startup
 

@@ -11,7 +11,7 @@ from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.onhost import folders
-from orchestrator.onhost.entry import MARK, NEWER, PYTHONS
+from orchestrator.onhost.interpreters import MARK, NEWER, PYTHONS
 from orchestrator.source import Source
 from orchestrator.targets import helper, helper_files, helper_host
 from orchestrator.targets.base import Refused, Target

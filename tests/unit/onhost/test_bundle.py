@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.onhost import entry
+from orchestrator.onhost import interpreters
 from orchestrator.targets import helper_host
 from orchestrator.targets.ssh import bootstrap
 
@@ -43,8 +43,9 @@ def test_unpacking_the_bundle_twice_makes_one_folder(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_python_that_is_too_old_can_read_the_entry_point() -> None:
-    ast.parse(helper_host.files()["__main__.py"], feature_version=(3, 5))
+@pytest.mark.parametrize("name", ["__main__.py", "orchestrator/onhost/interpreters.py"])
+def test_a_python_that_is_too_old_can_read_the_entry_point(name: str) -> None:
+    ast.parse(helper_host.files()[name], feature_version=(3, 5))
 
 
 OLD = """#!/bin/sh
@@ -57,8 +58,7 @@ exec %s -c '
 import runpy, sys
 sys.version_info, sys.version, sys.executable = (3, 6, 15), "3.6.15 (x)", "/usr/bin/python3"
 sys.argv = sys.argv[1:]
-sys.path.insert(0, sys.argv[0])
-runpy.run_path(sys.argv[0] + "/__main__.py", run_name="__main__")
+runpy.run_path(sys.argv[0], run_name="__main__")
 ' "$@"
 """
 
@@ -84,10 +84,10 @@ def start(folder: Path, *newer: str) -> bytes:
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No Python of this machine is where hosts may have one."""
-    names = tuple(name for name in entry.NEWER if "/" not in name)
-    source = helper_host.files()["__main__.py"].decode()
-    planted = source.replace("for name in NEWER", f"for name in {names!r}")
-    monkeypatch.setattr(helper_host, "files", lambda: {**FILES, "__main__.py": planted.encode()})
+    names = tuple(name for name in interpreters.NEWER if "/" not in name)
+    path = "orchestrator/onhost/interpreters.py"
+    planted = FILES[path].decode().replace("for name in NEWER", f"for name in {names!r}")
+    monkeypatch.setattr(helper_host, "files", lambda: {**FILES, path: planted.encode()})
 
 
 FILES = helper_host.files()
@@ -105,9 +105,8 @@ def test_a_newer_python_of_the_host_is_used_instead(tmp_path: Path) -> None:
 
 def test_the_helper_imports_no_module_that_is_slow_to_import(tmp_path: Path) -> None:
     """Each request of a client starts a helper, and each run a supervisor."""
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import orchestrator.onhost.helper; print(*sys.modules)"
-    )
+    modules = ", ".join(f"orchestrator.onhost.{name}" for name in ("entry", "modes", "helper", "supervisor"))
+    code = f"import sys; sys.path.insert(0, sys.argv[1]); import {modules}; print(*sys.modules)"
     words = [sys.executable, "-I", "-c", code, str(helper_host.install(tmp_path))]
     loaded = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     assert {"dataclasses", "inspect", "http.client", "email", "ssl", "asyncio"}.intersection(loaded) == set()

@@ -14,6 +14,7 @@ from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import helper, private, run_environment
 from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.modes import main
 from orchestrator.onhost.records import RunSpec
 from orchestrator.targets import helper_host
 
@@ -42,7 +43,7 @@ def test_a_helper_makes_private_files_whatever_the_umask(
 ) -> None:
     monkeypatch.setattr(helper, "serve", lambda layout: Path(layout.root, "file").write_text("x"))
     monkeypatch.setattr(private, "user_umask", 0o077)
-    helper.main(["helper", str(tmp_path / "a" / "root")])
+    main(["helper", str(tmp_path / "a" / "root")])
     assert modes(tmp_path / "a") == {"drwx------", "-rw-------"}
     assert private.user_umask == 0  # the runs that it starts keep the user's
 

@@ -79,7 +79,7 @@ def test_a_run_whose_supervisor_died_before_its_command_still_waits(box: Box) ->
 SUPERVISE = """
 import os, signal, sys
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import background, supervisor
+from orchestrator.onhost import modes, supervisor
 point, root, run, after, proceed = sys.argv[1:]
 mine, become = os.getpid(), supervisor.Supervisor._become_trainer
 
@@ -98,7 +98,7 @@ if point == "fork":
     supervisor.Supervisor._start = die
 elif point:
     supervisor.Supervisor._become_trainer = die_in_child
-background.supervise(Layout(root), [run, "77", "0", after])
+modes.supervise(Layout(root), [run, "77", "0", after])
 """
 
 
