@@ -19,7 +19,7 @@ from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, NotFound, Unreachable
 from orchestrator.instances import prices
 from orchestrator.instances.records import InstanceStore
-from orchestrator.onhost import latest_events, log_events
+from orchestrator.onhost import log_events, run_facts
 from orchestrator.onhost.files import last_bytes, load_json, open_regular
 from orchestrator.store import Store
 from orchestrator.targets import helper
@@ -124,7 +124,7 @@ def from_folder(ctx: Context, folder: Path) -> RunData:
     paths = RunPaths(str(folder))
     record = load_json(paths.run_json) or {}
     tail = last_bytes(paths.log, 1 << 16).decode("utf-8", errors="replace").splitlines()
-    events = latest_events.of_run(paths, record.get("trainer"))
+    events = run_facts.latest_events(paths, record.get("trainer"))
     answer = {
         "id": record.get("id"),
         "run": record,

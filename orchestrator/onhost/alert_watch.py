@@ -18,9 +18,9 @@ from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
     alerts,
     companions,
+    event_file,
     files,
     instance_limits,
-    latest_events,
     run_facts,
 )
 from orchestrator.onhost.alerts import Alert
@@ -252,7 +252,7 @@ def _load(path: str) -> list[Delivery]:
 def _metrics(path: str) -> list[str]:
     """Returns the latest metrics of each split, as `val: accuracy 0.91, loss 0.3`."""
     lines = []
-    for line in latest_events.in_file(path).lines:
+    for line in event_file.latest(path).lines:
         with contextlib.suppress(jsontext.BadJson):
             event = jsontext.read_object(line)
             if event.text("event") == "metrics" and "values" in event:

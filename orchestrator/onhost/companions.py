@@ -1,4 +1,4 @@
-"""Processes beside a run, which send its alerts and copy its results: how they are started and begin.
+"""Processes beside a run, which send its alerts and copy its results, and what they have recorded.
 
 A companion gets its secrets over a pipe, leaves its parent, and outlives client and supervisor.
 """
@@ -11,16 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Mapping
+from typing import Mapping, TypedDict
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import interpreters, processes, run_queue
+from orchestrator.onhost import files, interpreters, processes, records, run_queue
 from orchestrator.onhost.records import State
 
 _START_SECONDS = 10.0
 _GONE = 5  # looks without a supervisor, after which it has ended without a record
 _POLL = 1.0  # seconds between two looks at the queue
+_ALERTS = 100  # number of latest deliveries that are returned
 
 
 def start(
@@ -86,3 +87,63 @@ class Watched:
         self._gone = 0 if is_supervised or state.ended is not None else self._gone + 1
         self.has_ended = state.ended is not None or self._gone >= _GONE
         return state
+
+
+class AlertFacts(TypedDict):
+    """A delivery of alerts.json, without the alert's text."""
+
+    event: str | None
+    channel: str | None
+    title: str | None
+    t: float | None
+    state: str | None
+    attempts: int | None
+    error: str | None
+
+
+class MirrorFacts(TypedDict):
+    """`state`: copying, complete or failed. `place`: the address. `count`, `bytes`: of the copied files."""
+
+    state: str | None
+    error: str | None
+    place: str | None
+    count: int | None
+    bytes: int | None
+
+
+def read_alerts(path: str) -> list[AlertFacts]:
+    """Returns what alerts.json says of each delivery, without the alert's text."""
+    deliveries = (files.load(path) or jsontext.Object()).children("deliveries")
+    return [
+        {
+            "event": one.text("event"),
+            "channel": one.text("channel"),
+            "title": one.text("title"),
+            "t": one.number("t"),
+            "state": one.text("state"),
+            "attempts": one.integer("attempts"),
+            "error": one.text("error"),
+        }
+        for one in deliveries[-_ALERTS:]
+    ]
+
+
+def read_mirror(path: str) -> MirrorFacts | None:
+    """Returns what mirror.json says, without its lists; None for a run that is not copied.
+
+    A process that ended before it was done is reported as an `error`.
+    """
+    value = files.load(path)
+    if value is None:
+        return None
+    state, error = value.text("state"), value.text("error")
+    process = records.identity(value.child("process"))
+    if state == "copying" and not processes.is_alive(process, value.text("boot")):
+        error = "the process that copies has ended"
+    return {
+        "state": state,
+        "error": error,
+        "place": value.text("place"),
+        "count": value.integer("count"),
+        "bytes": value.integer("bytes"),
+    }

@@ -14,7 +14,6 @@ from typing import Iterator, NamedTuple
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
     allocation,
-    conflicts,
     elsewhere,
     exits,
     files,
@@ -60,7 +59,7 @@ def enqueue(layout: Layout, request: runs.StartRequest) -> runs.Started:
         if run and run.elsewhere:
             raise elsewhere.refusal(spec.id, run.elsewhere)
         if run is None or not (run.is_alive or run.queue or (run.state and not request.resume)):
-            conflicts.require_no_other(layout, spec)
+            allocation.require_no_other(layout, spec)
             try:
                 spec = runs.with_changes(paths, spec, request.spec)
                 runs.prepare(layout, paths, spec, request.secrets)

@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from orchestrator.core.layout import RunPaths
-from orchestrator.onhost import latest_events
+from orchestrator.onhost import event_file
 
 INTERRUPTED = 75  # exit code of a trainer that was stopped and wrote a checkpoint; may be resumed
 FINAL = (0, 64, 65, 66, INTERRUPTED)  # exit codes after which there is no restart
@@ -29,7 +29,7 @@ def from_status(paths: RunPaths, status: int) -> Exit:
         return Exit(None, os.WTERMSIG(status))
     code = os.WEXITSTATUS(status)
     if code not in FINAL:
-        event = latest_events.last_event(paths.events)
+        event = event_file.last_event(paths.events)
         reported = event.integer("code") if event.text("event") == "end" else None
         code = reported if reported in FINAL[1:] else code
     return Exit(code, None)
@@ -37,5 +37,5 @@ def from_status(paths: RunPaths, status: int) -> Exit:
 
 def is_done(paths: RunPaths) -> bool:
     """Returns whether the run's last event reports that the training was completed."""
-    event = latest_events.last_event(paths.events)
+    event = event_file.last_event(paths.events)
     return (event.text("event"), event.text("status")) == ("end", "done")

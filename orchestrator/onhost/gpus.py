@@ -1,4 +1,7 @@
-"""Reads GPUs from nvidia-smi. A GPU whose driver fails or hangs is reported as unknown, not as absent."""
+"""Reads GPUs from nvidia-smi, and samples how much a run uses them, from its start to its end.
+
+A GPU whose driver fails or hangs is reported as unknown, not as absent.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,16 @@ import os
 import pwd
 import re
 import shutil
-from typing import NamedTuple, Sequence
+import time
+from typing import Callable, Iterable, NamedTuple, Sequence
 
 from orchestrator.onhost import processes as host_processes
+from orchestrator.onhost.records import GpuUse, State
 
 _GPU = "index,name,memory.used,memory.total,utilization.gpu,temperature.gpu,uuid,driver_version"
 _POWER = ",power.draw,power.limit"  # in watts
 _PROCESS = "gpu_uuid,pid,process_name,used_memory"
+SAMPLE_SECONDS = 15.0  # between two samples of a run
 _CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*(\d+\.\d+)")
 
 
@@ -130,3 +136,37 @@ def _number(text: str) -> int | None:
         return int(float(text))
     except ValueError:
         return None
+
+
+class GpuWatch:
+    """`own`: the GPUs that the run used at the last sample."""
+
+    def __init__(self) -> None:
+        self.own: list[Gpu] = []
+        self._next = 0.0
+
+    def look(self, state: State, members: Callable[[], list[int]]) -> None:
+        """Samples the GPUs if it is time to, and records them in `state`. `members`: the run's processes."""
+        if time.monotonic() < self._next:
+            return
+        cards = sample() or []
+        state.gpus = [vars(gpu) for gpu in cards]
+        self.own = used_by(members(), cards)
+        state.gpu_use = add_use(state.gpu_use, self.own)
+        self._next = time.monotonic() + SAMPLE_SECONDS
+
+
+def add_use(before: Iterable[GpuUse], cards: Sequence[Gpu]) -> list[GpuUse]:
+    """Returns the use so far with one more sample. `use_percent` is a mean, `used_mib` the greatest value."""
+    uses = {use["uuid"]: use for use in before}
+    for gpu in cards:
+        use = uses.get(gpu.uuid) or GpuUse(
+            uuid=gpu.uuid, name=gpu.name, total_mib=gpu.total_mib, samples=0, use_percent=0.0, used_mib=0
+        )
+        used = max(use["used_mib"], gpu.used_mib or 0)
+        uses[gpu.uuid] = use = {**use, "used_mib": used}
+        if gpu.use_percent is not None:
+            count = use["samples"] + 1
+            mean = use["use_percent"] + (gpu.use_percent - use["use_percent"]) / count
+            uses[gpu.uuid] = {**use, "samples": count, "use_percent": round(mean, 3)}
+    return list(uses.values())

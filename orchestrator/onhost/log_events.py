@@ -10,7 +10,7 @@ from typing import BinaryIO, Iterable, Iterator, NamedTuple
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import files
-from orchestrator.onhost.event_samples import EventLines
+from orchestrator.onhost.event_file import EventLines
 from orchestrator.onhost.progress_reader import Event, LogReader, Taken
 
 _TAIL = 64 * 1024  # bytes at the end of a log that usually tell how far the training is

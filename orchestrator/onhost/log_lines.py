@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import signal
 import time
 from typing import BinaryIO, Callable, Iterator, NamedTuple
 
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import files, frames, log_index, run_files
+from orchestrator.onhost import files, frames, log_index, run_processes
 from orchestrator.onhost.errors import Refused
 
 _BLOCK = 1 << 16  # bytes of a page; a client whose connection breaks within one reads it again
@@ -23,6 +24,7 @@ _LONGEST = 1 << 16  # bytes of a line that are matched as one; longer ones are t
 _END = re.compile(rb"\r\n|\n|\r")
 _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _MATCH_SECONDS = 10.0  # CPU seconds for the lines of one block
+_READABLE = ("log", "events.jsonl")
 MOST_LINES = 100_000  # of `tail`
 
 
@@ -60,7 +62,7 @@ def send(layout: Layout, run_id: str, name: str, offset: int, query: Query, out:
     """
     writer = frames.Writer(out)
     try:
-        _send(layout, run_id, run_files.path(layout, run_id, name), offset, query, writer)
+        _send(layout, run_id, _path(layout, run_id, name), offset, query, writer)
     except Refused as error:
         writer.write(_page(-1, json.dumps({"kind": error.kind, "message": str(error)}).encode()))
     if not writer.is_closed:
@@ -69,7 +71,7 @@ def send(layout: Layout, run_id: str, name: str, offset: int, query: Query, out:
 
 def _send(layout: Layout, run_id: str, path: str, offset: int, query: Query, writer: frames.Writer) -> None:
     paths, chooses = layout.run(run_id), _chooser(query)
-    follows = query.follow and not run_files.has_ended(layout, run_id)
+    follows = query.follow and not run_processes.has_ended(layout, run_id)
     if offset < 0:
         offset, content = _begin(paths, path, query, chooses, follows)
         if offset:
@@ -77,7 +79,7 @@ def _send(layout: Layout, run_id: str, path: str, offset: int, query: Query, wri
     pattern = chooses if query.grep else None
     now = None if query.follow else files.size(path)
     while not writer.is_closed:
-        is_last = not query.follow or run_files.has_ended(layout, run_id)  # checked before reading
+        is_last = not query.follow or run_processes.has_ended(layout, run_id)  # checked before reading
         end = log_index.find_attempt(paths, query.attempt)[1] if query.attempt else None
         is_last = is_last or end is not None
         for after, content in _forward(path, offset, now if end is None else end, pattern, is_last):
@@ -86,6 +88,13 @@ def _send(layout: Layout, run_id: str, path: str, offset: int, query: Query, wri
         if is_last:
             return
         time.sleep(0.03)
+
+
+def _path(layout: Layout, run_id: str, name: str) -> str:
+    """Returns the path of a file of a run; Refused for one that clients may not follow."""
+    if name not in _READABLE:
+        raise Refused("name", "only %s can be read" % " and ".join(_READABLE))
+    return os.path.join(layout.run(run_id).folder, name)
 
 
 def _page(offset: int, content: bytes) -> bytes:

@@ -16,7 +16,7 @@ from typing import Mapping, NamedTuple, Sequence
 from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
-from orchestrator.onhost import companions, files, inventory, processes, run_files, s3_etags, s3_tool, staging
+from orchestrator.onhost import companions, files, inventory, processes, s3_etags, s3_tool, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
 from orchestrator.onhost.s3_tool import Copy, Source
@@ -162,7 +162,7 @@ class Mirror:
     def _send(self, folder: str, part: Sequence[staging.StagedFile]) -> None:
         if not part:
             return
-        run_files.record_transfer(self._layout)
+        staging.record_transfer(self._layout)
         base = self._target.url
         copies = [Copy(os.path.join(folder, one["sha256"]), "%s/%s" % (base, one["path"])) for one in part]
         failures = s3_tool.copy(self._tool, self._target, copies, self._secrets)

@@ -25,12 +25,12 @@ def find(name: object) -> Operation:
 
 
 def _host_facts(layout: Layout, request: Record) -> Answer:
-    from orchestrator.onhost import conflicts, host_facts
+    from orchestrator.onhost import allocation, host_facts
 
     names = host_facts.Request._fields
     facts = host_facts.gather(layout, host_facts.Request(**{n: request[n] for n in names if n in request}))
-    live = [{"id": run.id, "job": run.job} for run in conflicts.live_runs(layout)]
-    queued = [{"id": name, "job": job} for name, job in conflicts.queued_runs(layout)]
+    live = [{"id": run.id, "job": run.job} for run in allocation.live_runs(layout)]
+    queued = [{"id": name, "job": job} for name, job in allocation.queued_runs(layout)]
     return {**facts, "live_runs": live, "queued_runs": queued}
 
 
@@ -158,9 +158,9 @@ def _finish_copy(layout: Layout, request: Record) -> Answer:
 
 
 def _read_events(layout: Layout, request: Record) -> Answer:
-    from orchestrator.onhost import event_samples
+    from orchestrator.onhost import event_file
 
-    return event_samples.read(layout, request["run"], request["offset"], request["limit"])
+    return event_file.read(layout, request["run"], request["offset"], request["limit"])
 
 
 def _read_log_events(layout: Layout, request: Record) -> Answer:

@@ -6,21 +6,21 @@ import contextlib
 import os
 from typing import Mapping, NamedTuple, Sequence, TypedDict
 
-from orchestrator.core import tmux
+from orchestrator.core import jsontext, tmux
 from orchestrator.core.layout import RUN_ID, Layout, RunPaths
 from orchestrator.core.paths import is_step
 from orchestrator.onhost import (
-    companion_facts,
+    companions,
     elsewhere,
+    event_file,
     files,
-    latest_events,
     leases,
     processes,
     run_processes,
     run_queue,
 )
-from orchestrator.onhost.companion_facts import AlertFacts, MirrorFacts
-from orchestrator.onhost.latest_events import Events
+from orchestrator.onhost.companions import AlertFacts, MirrorFacts
+from orchestrator.onhost.event_file import Events
 from orchestrator.onhost.processes import Snapshot
 from orchestrator.onhost.records import RunSpec, State
 from orchestrator.onhost.run_queue import QueuePlace
@@ -217,19 +217,27 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         pids=run_processes.find(spec.mark if spec else "", state, alive),
         log_bytes=files.size(paths.log),
         last_lines=[] if facts.is_brief else tail(paths.log, lines),
-        events=_events(facts, paths, spec),
+        events=facts.events if facts.is_brief else latest_events(paths, spec.trainer if spec else None),
         checkpoints=checkpoints(paths.checkpoints),
         folder_changed=files.mtime(paths.folder),
         damage=damage,
         elsewhere=elsewhere.find(paths, state),
-        alerts=companion_facts.read_alerts(paths.alerts),
-        mirror=companion_facts.read_mirror(paths.mirror),
+        alerts=companions.read_alerts(paths.alerts),
+        mirror=companions.read_mirror(paths.mirror),
         leased=len(lease.gpus) if (lease := leases.load(paths)) else None,
     )
 
 
-def _events(facts: RunFacts, paths: RunPaths, spec: RunSpec | None) -> Events:
-    return Events([], 0) if facts.is_brief else latest_events.of_run(paths, spec.trainer if spec else None)
+def latest_events(paths: RunPaths, trainer: str | None) -> Events:
+    """The latest events; of a program that writes no progress and no metrics, what its log says of them."""
+    own = event_file.latest(paths.events)
+    kinds = {jsontext.parse_object(line)["event"] for line in own.lines}
+    if trainer or kinds & {"progress", "metrics"}:
+        return own
+    from orchestrator.onhost import log_events  # noqa: PLC0415 - 30 ms that a run with events does not need
+
+    read = log_events.latest(paths.log)
+    return Events(own.lines + read.lines, own.skipped, read.taken)
 
 
 def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:

@@ -7,14 +7,17 @@ it shares the session of one: the kernel does not reuse the number of a session 
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from typing import Callable, Iterable
 
-from orchestrator.onhost import processes
+from orchestrator.core.layout import Layout
+from orchestrator.onhost import elsewhere, processes, run_queue
 from orchestrator.onhost.processes import Snapshot
-from orchestrator.onhost.records import State
+from orchestrator.onhost.records import RunSpec, State
 
+_START_TIMEOUT = 60.0  # seconds; a run folder without state.json that is older has no supervisor
 _MOST = 1000  # number of processes that are recorded in state.json
 
 
@@ -31,6 +34,24 @@ def find(mark: str, state: State | None, snapshot: Snapshot | None = None) -> li
             pane = table[supervisor].session
             members |= {pid for pid, entry in table.items() if entry.parent == supervisor}
     return sorted(marked | _closure(snapshot, members, pane))
+
+
+def has_ended(layout: Layout, run_id: str) -> bool:
+    """Returns whether the run has ended, so that none of its processes will write any more."""
+    paths = layout.run(run_id)
+    if not run_queue.is_empty(layout) and run_queue.find(layout, run_id):
+        return False
+    state = State.load(paths.state)
+    if state is None:
+        age = time.time() - os.stat(paths.folder).st_mtime if os.path.isdir(paths.folder) else None
+        return age is None or age > _START_TIMEOUT
+    if state.ended is not None:
+        return True
+    if processes.is_alive(state.supervisor, state.boot):
+        return False
+    spec = RunSpec.load(paths.run_json)
+    is_alive = elsewhere.find(paths, state) or find(spec.mark if spec else "", state)
+    return not is_alive
 
 
 def identities(pids: Iterable[int]) -> list[processes.Identity]:

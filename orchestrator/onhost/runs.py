@@ -12,8 +12,8 @@ from typing import Callable, Mapping, NamedTuple, Sequence, TypedDict
 from orchestrator.core.layout import Layout, RunPaths, scratch
 from orchestrator.onhost import (
     alert_watch,
+    allocation,
     cleaning,
-    conflicts,
     containers,
     elsewhere,
     engines,
@@ -96,7 +96,7 @@ def start(layout: Layout, request: StartRequest) -> Started:
             return {"started": False, "run": run.to_json()}
         try:
             spec = with_changes(paths, spec, request.spec)
-            conflicts.require_none(layout, spec, request.share_gpu, request.known_runs)
+            allocation.require_no_conflict(layout, spec, request.share_gpu, request.known_runs)
             prepare(layout, paths, spec, request.secrets)
             leases.release(paths)
             launching.launch(layout, run_id, request.restarts, private.user_umask)

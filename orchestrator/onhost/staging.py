@@ -11,7 +11,7 @@ from typing import Mapping, NamedTuple, TypedDict
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
-from orchestrator.onhost import files, inventory, processes, reserved_space, run_files
+from orchestrator.onhost import files, inventory, processes, reserved_space, run_processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.inventory import RunOutputs, is_inside
 
@@ -65,10 +65,10 @@ def stage(layout: Layout, run_id: str, which: str, space: ClientSpace | None = N
     paths = layout.run(run_id)
     if not os.path.isdir(paths.folder):
         raise Refused("no-run", "no run %s on this host" % run_id)
-    run_files.record_transfer(layout)
+    record_transfer(layout)
     if space:
         _require_space(RunOutputs(layout, run_id), which, space)
-    has_ended = run_files.has_ended(layout, run_id)
+    has_ended = run_processes.has_ended(layout, run_id)
     keep = 0 if has_ended else reserved_space.FOR_THE_END
     for _ in range(_ATTEMPTS):
         try:
@@ -91,7 +91,13 @@ def unstage(layout: Layout, run_id: str, token: str, fetched: bool = False) -> N
         staged = files.load(os.path.join(folder, _VERSIONS))
         inventory.record_fetched(paths, inventory.versions(staged) if staged else {})
     shutil.rmtree(folder, ignore_errors=True)
-    run_files.record_transfer(layout)
+    record_transfer(layout)
+
+
+def record_transfer(layout: Layout) -> None:
+    """Records that a client is transferring files, which counts as activity for the idle limit."""
+    with contextlib.suppress(OSError), open(layout.transfer, "w"):
+        os.utime(layout.transfer)
 
 
 def _require_space(outputs: RunOutputs, which: str, space: ClientSpace) -> None:

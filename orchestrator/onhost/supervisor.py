@@ -21,7 +21,7 @@ from orchestrator.onhost import (
     engines,
     exits,
     files,
-    gpu_use,
+    gpus,
     instance_limits,
     launching,
     processes,
@@ -65,7 +65,7 @@ class Supervisor:
             instance_limits.find(), self.spec, instance_limits.Metadata().notice
         )
         self.reason: str | None = None
-        self.gpus = gpu_use.GpuWatch()
+        self.gpus = gpus.GpuWatch()
         self.kill_at: float | None = None
         self.queue = launching.QueueWatch(self.layout)
         self.failure: int | None = None

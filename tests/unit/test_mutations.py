@@ -20,8 +20,8 @@ from orchestrator.core.results import Evaluation, Export, Prediction
 from orchestrator.core.runjson import RunChanges
 from orchestrator.errors import GpujobError
 from orchestrator.instances import records
+from orchestrator.onhost import event_file, run_facts
 from orchestrator.onhost import helper as onhost
-from orchestrator.onhost import latest_events, run_facts
 from orchestrator.source import Digests
 from orchestrator.store import Store
 from orchestrator.targets import helper, helper_files
@@ -123,7 +123,7 @@ def run_folder(client: Client, chance: random.Random) -> None:
     snapshot = hostfacts.parse_snapshot(reply)
     assert [run.id for run in snapshot.runs] == [RUN]
     show(client, snapshot)
-    latest_events.last_event(str(folder / "events.jsonl"))
+    event_file.last_event(str(folder / "events.jsonl"))
     assert "answer" in onhost.answer(layout, {"op": "read_events", "run": RUN, "offset": 0, "limit": 4096})
 
 

@@ -16,7 +16,7 @@ import pytest
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout
 from orchestrator.core.logquery import EVERYTHING
-from orchestrator.onhost import files, helper, run_files, staging
+from orchestrator.onhost import files, helper, run_processes, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.staging import ClientSpace
 from orchestrator.targets import helper_host
@@ -105,7 +105,7 @@ def test_files_that_the_client_has_need_no_space_again(layout: Layout) -> None:
 def test_a_copy_that_would_fill_the_disk_of_a_live_run_is_left_out(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_files, "has_ended", lambda *_: False)
+    monkeypatch.setattr(run_processes, "has_ended", lambda *_: False)
     sparse(layout, "model.pt", 8 * TIB)
     assert staging.stage(layout, RUN, "all")["no_room"] == ["checkpoints/model.pt"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import conflicts, gpus, processes
+from orchestrator.onhost import allocation, gpus, processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.gpus import Gpu, GpuProcess
 from orchestrator.onhost.records import RunSpec
@@ -41,7 +41,7 @@ def live_run(layout: Layout, run_id: str, monkeypatch: pytest.MonkeyPatch, wants
 
 def refused(layout: Layout, known_runs: list[str] | None, share_gpu: bool = False) -> Refused | None:
     try:
-        conflicts.require_none(layout, RunSpec.parse(SPEC), share_gpu, known_runs)
+        allocation.require_no_conflict(layout, RunSpec.parse(SPEC), share_gpu, known_runs)
     except Refused as no:
         return no
     return None

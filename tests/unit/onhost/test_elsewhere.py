@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.core import runfacts, runstate
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import cleaning, elsewhere, files, run_facts, run_files, runs, staging
+from orchestrator.onhost import cleaning, elsewhere, files, run_facts, run_processes, runs, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec, State
 
@@ -80,7 +80,7 @@ def test_the_log_of_a_run_elsewhere_is_followed_and_fetched_as_a_copy(layout: La
     record(layout)
     log = Path(layout.run(RUN).folder, "log")
     log.write_text("line\n")
-    assert not run_files.has_ended(layout, RUN)
+    assert not run_processes.has_ended(layout, RUN)
     staging.stage(layout, RUN, "all")
     assert log.stat().st_nlink == 1  # a link would change under its hash
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator.core import events
 from orchestrator.core.history import MOST_SERIES, MOST_VALUES, History
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import event_samples, latest_events
+from orchestrator.onhost import event_file
 
 RUN = "job-20261121T101112-1a2b"
 LIMIT = 1 << 16
@@ -41,17 +41,17 @@ def metrics(epoch: int) -> bytes:
 
 def test_each_complete_line_is_read_once(layout: Layout) -> None:
     write(layout, b"one\ntwo\nthr")
-    assert event_samples.read(layout, RUN, 0, 100) == {"text": "one\ntwo\n", "offset": 8}
+    assert event_file.read(layout, RUN, 0, 100) == {"text": "one\ntwo\n", "offset": 8}
     write(layout, b"one\ntwo\nthree\n")
-    assert event_samples.read(layout, RUN, 8, 100) == {"text": "three\n", "offset": 14}
-    assert event_samples.read(layout, RUN, 14, 100) == {"text": "", "offset": 14}
+    assert event_file.read(layout, RUN, 8, 100) == {"text": "three\n", "offset": 14}
+    assert event_file.read(layout, RUN, 14, 100) == {"text": "", "offset": 14}
 
 
 def test_of_very_many_events_a_sample_of_all_parts_is_read(layout: Layout) -> None:
     lines = [progress(step) + (metrics(step // 1000) if step % 1000 == 0 else b"") for step in range(50_000)]
     content = b"".join(lines)
     write(layout, content)
-    answer = event_samples.read(layout, RUN, 0, LIMIT)
+    answer = event_file.read(layout, RUN, 0, LIMIT)
     assert answer["offset"] == len(content)
     assert len(answer["text"]) <= LIMIT
     read = events.parse(answer["text"].splitlines())
@@ -65,7 +65,7 @@ def test_of_very_many_events_a_sample_of_all_parts_is_read(layout: Layout) -> No
 
 def test_of_very_many_metrics_every_second_or_fourth_is_read(layout: Layout) -> None:
     write(layout, b"".join(metrics(epoch) for epoch in range(20_000)))
-    answer = event_samples.read(layout, RUN, 0, LIMIT)
+    answer = event_file.read(layout, RUN, 0, LIMIT)
     assert len(answer["text"]) <= LIMIT
     read = events.parse(answer["text"].splitlines())
     values = [event.values["f1"] or 0 for event in read if isinstance(event, events.Metrics)]
@@ -86,7 +86,7 @@ def test_any_file_is_read_to_its_end_in_a_few_reads(
     write(layout, content)
     offset = 0
     for _ in range(3):
-        answer = event_samples.read(layout, RUN, offset, 8192)
+        answer = event_file.read(layout, RUN, offset, 8192)
         assert offset <= answer["offset"] <= len(content)
         offset = answer["offset"]
     assert len(content) - offset <= 8192
@@ -120,6 +120,6 @@ def test_of_many_events_the_latest_of_each_kind_is_found(layout: Layout) -> None
     lines[100] = b'{"event": "warning", "message": "early"}\n'
     lines[200] = b"no event\n"
     lines.append(b'{"event": "progress", "st')
-    found = latest_events.in_file(str(write(layout, b"".join(lines))))
+    found = event_file.latest(str(write(layout, b"".join(lines))))
     assert found.skipped == 1
     assert [json.loads(line).get("step") for line in found.lines] == [None, 4999]

@@ -7,10 +7,10 @@ import pytest
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import (
+    event_file,
     files,
     helper,
     inventory,
-    latest_events,
     log_lines,
     run_facts,
     staging,
@@ -190,7 +190,7 @@ def test_only_the_last_event_of_each_kind_is_returned(layout: Layout) -> None:
     lines = [b'{"event":"progress","step":%d}' % n for n in range(100)]
     lines += [b'{"event":"metrics","split":"val","step":1}', b'{"event":"metrics","split":"train","step":1}']
     path = write(layout, "events.jsonl", b"\n".join(lines) + b"\nhalf a li")
-    events = latest_events.in_file(str(path))
+    events = event_file.latest(str(path))
     assert (len(events.lines), events.skipped) == (3, 0)
 
 

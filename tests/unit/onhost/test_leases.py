@@ -6,7 +6,6 @@ import pytest
 
 from orchestrator.onhost import (
     allocation,
-    conflicts,
     dispatch,
     leases,
     run_facts,
@@ -82,9 +81,9 @@ def test_a_leased_gpu_refuses_a_deploy_without_the_queue(box: Box) -> None:
     box.add(run_id(0))
     dispatch.advance(box.layout)
     with pytest.raises(Refused, match="a GPU is in use") as no:
-        conflicts.require_none(box.layout, box.spec(run_id(1)), False, [run_id(0)])
+        allocation.require_no_conflict(box.layout, box.spec(run_id(1)), False, [run_id(0)])
     assert [process["run"] for process in no.value.details["processes"]] == [run_id(0)]
-    conflicts.require_none(box.layout, box.spec(run_id(1)), True, [run_id(0)])
+    allocation.require_no_conflict(box.layout, box.spec(run_id(1)), True, [run_id(0)])
 
 
 def facts_of(box: Box, name: str) -> RunFacts:

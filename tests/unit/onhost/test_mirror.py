@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import companion_facts, mirror
+from orchestrator.onhost import companions, mirror
 from orchestrator.onhost.mirror import Mirror
 from orchestrator.onhost.records import RunSpec
 from tests.rigs.s3 import BUCKET, FakeS3
@@ -61,7 +61,7 @@ def test_a_run_that_ended_is_copied_with_its_log(bucket: FakeS3, run: Path) -> N
         f"checkpoints/{step}/{name}" for step in "12" for name in ("manifest.sha256", "model.safetensors")
     ]
     assert stored(bucket) == [*checkpoints, "checkpoints/last", "log", "run.json", "state.json"]
-    facts = companion_facts.read_mirror(str(run / "mirror.json"))
+    facts = companions.read_mirror(str(run / "mirror.json"))
     assert facts
     assert (facts["state"], facts["error"], facts["count"]) == ("complete", None, 8)
 
@@ -99,7 +99,7 @@ def test_while_a_run_is_going_only_what_is_complete_is_copied(bucket: FakeS3, ru
 def test_a_failure_is_recorded_and_tried_again_for_an_hour(bucket: FakeS3, run: Path) -> None:
     bucket.down = True
     assert not look(run)
-    facts = companion_facts.read_mirror(str(run / "mirror.json"))
+    facts = companions.read_mirror(str(run / "mirror.json"))
     assert facts
     assert facts["state"] == "copying"
     assert "AccessDenied" in facts["error"]
@@ -112,7 +112,7 @@ def test_a_failure_is_recorded_and_tried_again_for_an_hour(bucket: FakeS3, run: 
 def test_without_the_credentials_of_its_session_a_copy_says_so(bucket: FakeS3, run: Path) -> None:
     (run / "run.json").write_text(json.dumps(record(credentials="session")))
     assert not look(run)
-    facts = companion_facts.read_mirror(str(run / "mirror.json"))
+    facts = companions.read_mirror(str(run / "mirror.json"))
     assert facts
     assert f"gpujob deploy --resume {RUN}" in facts["error"]
 
@@ -121,7 +121,7 @@ def test_a_process_that_died_is_reported(run: Path) -> None:
     (run / "mirror.json").write_text(
         json.dumps({"state": "copying", "process": {"pid": 1, "ticks": 1}, "boot": "x"})
     )
-    facts = companion_facts.read_mirror(str(run / "mirror.json"))
+    facts = companions.read_mirror(str(run / "mirror.json"))
     assert facts
     assert facts["error"] == "the process that copies has ended"
 

@@ -22,7 +22,7 @@ from orchestrator.onhost import (
     launching,
     processes,
     run_facts,
-    run_files,
+    run_processes,
     run_queue,
     runs,
 )
@@ -69,7 +69,7 @@ def test_a_run_whose_supervisor_died_before_its_command_still_waits(box: Box) ->
     dead = State(id=spec.id, boot=processes.boot(), supervisor={"pid": 1, "ticks": 2}, attempt=0)
     files.write_json(box.layout.run(spec.id).state, vars(dead))
     assert run_queue.find(box.layout, spec.id)
-    assert not run_files.has_ended(box.layout, spec.id)
+    assert not run_processes.has_ended(box.layout, spec.id)
     files.write_json(box.layout.run(spec.id).state, vars(dead.replace(supervisor=ME)))
     assert run_queue.find(box.layout, spec.id) is None
     files.write_json(box.layout.run(spec.id).state, vars(dead.replace(attempt=1)))
