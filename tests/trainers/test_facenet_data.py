@@ -65,6 +65,9 @@ def npz(path: Path, **changes: object) -> Path:
         ({"video_features": np.zeros((9, 512), np.float32)}, "every time step is the same"),
         ({"video_features": np.full((9, 512), np.inf)}, "holds NaN or infinity: 4608 of 4608"),
         ({"timestamps": np.zeros(8)}, "differ in length: 8 and 9"),
+        ({"timestamps": np.array(2.0)}, r"are not numbers \(T,\): they are float64 \(\)"),
+        ({"timestamps": np.arange(9.0)[::-1]}, "not in the order of time: step 1 at 7 s, after 8 s"),
+        ({"timestamps": np.full(9, np.nan)}, "not in the order of time: step 1 at nan s"),
     ],
 )
 def test_a_file_is_refused_with_its_reason(changes, message, tmp_path):

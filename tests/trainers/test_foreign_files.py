@@ -14,8 +14,11 @@ from test_reading_rules import PLAIN, TRAINERS, Data
 from trainers import registry
 from trainers.blendshapes import files, names
 from trainers.blendshapes.config import Config
+from trainers.blendshapes.file_checks import duplicate_rows, scan
 from trainers.data import phoenix, tables
-from trainers.slowfast import boxes
+from trainers.data.refusal import Unusable
+from trainers.engine.health import DataUnusable
+from trainers.slowfast import boxes, manifest
 
 LISTING = TRAINERS[:3]
 """Trainers that list all files of their folders; the others look for the files of a corpus."""
@@ -159,6 +162,25 @@ def test_files_of_a_kind_that_is_not_read_are_listed(trainer, tmp_path):
     assert data.errors() == {}
 
 
+@pytest.mark.parametrize("suffix", [".xz", ".bz2", ".zst", ".bak", ".txt", "~"])
+@pytest.mark.parametrize("trainer", LISTING)
+def test_files_with_a_further_suffix_are_listed(trainer, tmp_path, suffix):
+    data = Data(trainer, tmp_path, PLAIN)
+    before, path = data.sizes(), data.files["train"][0]
+    path.with_name(f"more-{path.name}{suffix}").write_bytes(b"x")
+    assert data.sizes() == before
+    (refusal,) = data.scan().refused
+    assert refusal.name == f"more-{path.name}{suffix}"
+    assert not refusal.broken
+
+
+@pytest.mark.parametrize("name", ["train.txt", "train.json", "train.jsonl", "train.arff"])
+def test_texts_that_may_hold_a_table_are_listed(tmp_path, name):
+    data = Data("blendshapes", tmp_path, PLAIN)
+    (tmp_path / name).write_text("label\n")
+    assert [refusal.name for refusal in data.scan().refused] == [name]
+
+
 @pytest.mark.parametrize("trainer", LISTING)
 def test_archives_that_were_not_unpacked_are_named_where_nothing_is_found(trainer, tmp_path):
     data = Data(trainer, tmp_path, {})
@@ -234,3 +256,90 @@ def test_labels_of_bytes_in_an_npz_file_are_words(tmp_path):
     )
     _, rows = files.read(tmp_path / "x.npz", Config())
     assert [row.label for row in rows] == ["happy", "sad"]
+
+
+@pytest.mark.parametrize("trainer", ["i3d-teacher", "mobilenet-v3"])
+def test_feature_files_without_a_sentence_are_listed(trainer, tmp_path):
+    data = Data(trainer, tmp_path, PLAIN)
+    data.files["train"][0].with_name("Train-0.npz").write_text("a name in other letters")
+    (refusal,) = data.scan().refused
+    assert (refusal.name, refusal.reason) == ("Train-0.npz", "belongs to no sentence of the corpus")
+    assert data.errors() == {}
+
+
+def test_the_folder_that_holds_the_corpus_is_named(tmp_path):
+    data = Data("i3d-teacher", tmp_path / "release" / "phoenix-2014", PLAIN)
+    data.root = tmp_path / "release"
+    with pytest.raises(DataUnusable, match="phoenix-2014 does: give the folder that holds corpus files"):
+        data.scan()
+
+
+TWICE = "x,y,width,height"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "read"),
+    [
+        ("train.corpus.csv", "id|signer|annotation|annotation\na|b|c|d\n", "corpus"),
+        ("manifest.csv", "path,split,label,split\na.mp4,train,happy,val\n", "manifest"),
+        ("faces.csv", f"name,{TWICE},x\na,1,2,3,4,5\n", "boxes"),
+        ("train.corpus.csv", "id|signer|annotation\n", "corpus"),
+        ("manifest.csv", "path,split\n", "manifest"),
+        ("faces.csv", f"name,{TWICE}\n", "boxes"),
+    ],
+)
+def test_columns_named_twice_and_tables_without_lines_are_refused(tmp_path, name, text, read):
+    (tmp_path / name).write_text(text)
+    message = "names the column (annotation|split|x) twice" if text.count("\n") > 1 else "no line below them"
+    with pytest.raises((phoenix.BadCorpus, manifest.BadManifest, boxes.BadBoxes), match=message):
+        {
+            "corpus": lambda: phoenix.read({"train": tmp_path / name}),
+            "manifest": lambda: manifest.read(tmp_path / name),
+            "boxes": lambda: boxes.read(tmp_path),
+        }[read]()
+
+
+def test_invisible_characters_make_no_other_gloss(tmp_path):
+    (tmp_path / "train.csv").write_text("id|signer|annotation\na|s|RE\u200bGEN\ufeff WIND\u200d\n")
+    (sentence,) = phoenix.read({"train": tmp_path / "train.csv"})
+    assert sentence.glosses == ("REGEN", "WIND")
+
+
+def test_a_quote_that_is_not_closed_is_found_where_it_begins(tmp_path):
+    (tmp_path / "faces.csv").write_text('a,b\n1,2\n"3,4\n5,6\n7,8\n')
+    with pytest.raises(tables.BadTable, match=r"in the cells that begin in line 3"):
+        tables.read(tmp_path / "faces.csv")
+
+
+@pytest.mark.parametrize("columns", [np.array("x"), np.array([[b"x"]]), np.array(3)])
+def test_an_npz_file_with_odd_names_is_refused(tmp_path, columns):
+    np.savez(tmp_path / "faces.npz", features=np.ones((2, 52)), names=columns, labels=["happy", "sad"])
+    with pytest.raises(Unusable, match="features are not floating point"):
+        files.read(tmp_path / "faces.npz", Config())
+
+
+def test_names_of_bytes_in_an_npz_file_are_words(tmp_path):
+    known = np.array(names.ALL, dtype="S")
+    np.savez(tmp_path / "faces.npz", features=np.ones((2, 52)), names=known, labels=["happy", "sad"])
+    assert len(files.read(tmp_path / "faces.npz", Config())[1]) == 2
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz"])
+def test_a_file_of_faces_without_rows_is_refused(tmp_path, suffix):
+    path = tmp_path / f"faces{suffix}"
+    path.write_text(",".join(("label", *names.ALL)))
+    if suffix == ".npz":
+        np.savez(path, features=np.ones((0, 52)), labels=np.array([], dtype=str))
+    with pytest.raises(Unusable, match="has no rows"):
+        files.read(path, Config())
+
+
+@pytest.mark.parametrize("digits", [4, 6])
+def test_faces_rounded_anew_in_another_split_are_listed(tmp_path, digits):
+    draw = np.random.default_rng(0)
+    scores = draw.uniform(0, 1, (60, 52))
+    for split, values in (("train", scores), ("val", scores.round(digits)), ("test", draw.random((60, 52)))):
+        labels = [("happy", "sad", "neutral")[n % 3] for n in range(60)]
+        np.savez(tmp_path / f"{split}.npz", features=values, labels=labels)
+    (finding,) = duplicate_rows(scan({"": tmp_path}, Config()))
+    assert "faces are nearly equal to one of another split: train.npz:1 ~ val.npz:1" in finding.message

@@ -180,6 +180,21 @@ def test_a_group_copied_into_another_split_is_refused(trainer, tmp_path):
     assert "are in more than one split" in data.errors()["split.groups"]
 
 
+def test_a_signer_written_in_two_ways_is_one_signer(tmp_path):
+    data = Data("i3d-teacher", tmp_path, PLAIN)
+    for path, signer in (
+        (tmp_path / "train.corpus.csv", "Signer05"),
+        (tmp_path / "val.corpus.csv", "signer5"),
+    ):
+        split = path.name.partition(".")[0]
+        path.with_name(f"{split}.SI5.corpus.csv").write_text(
+            path.read_text().replace(f"Signer-{split}", signer)
+        )
+    (tmp_path / "test.corpus.csv").rename(tmp_path / "test.SI5.corpus.csv")
+    errors = data.errors(protocol="si5")
+    assert "1 signers are in more than one split: Signer05 = signer5" in errors["split.groups"]
+
+
 @pytest.mark.parametrize("trainer", ["i3d-teacher", "mobilenet-v3"])
 def test_a_sentence_listed_in_two_splits_is_refused(trainer, tmp_path):
     data = Data(trainer, tmp_path, PLAIN)

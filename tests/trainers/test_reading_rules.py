@@ -165,3 +165,10 @@ def test_the_client_counts_nothing_that_trainers_hide_as_litter():
     """Trainers read no name that begins with a dot; the client sends such names, for commands that do."""
     assert set(folders.LITTER) >= walk.LITTER
     assert all(walk.is_hidden(name) for name in (*folders.LITTER, "._a.png"))
+
+
+def test_sound_data_uses_every_option_about_files(name, tmp_path):
+    data = Data(name, tmp_path, PLAIN)
+    config = registry.describe(name).config()
+    findings_of(data.checks.CHECKS, data.checks.scan({data.folder: data.root}, config))
+    assert "max_refused" in config.read()

@@ -51,7 +51,7 @@ def test_each_protocol_is_known_by_its_files_and_its_columns(tmp_path):
     [
         ("", "is empty"),
         ("id|folder|annotation\n", "has no column signer or speaker"),
-        (f"{HEADER}\na|b|c\n", "train.corpus.csv:2 has 3 columns, the first line 4"),
+        (f"{HEADER}\na|b|c\n", "train.corpus.csv:2 has 3 cells, the header 4"),
         (f"{HEADER}\n../a|b|c|d\n", "cannot be an id"),
         (f"{HEADER}\na|b|c|d\na|b|c|d\n", "a appears twice in train"),
     ],

@@ -53,6 +53,17 @@ def repeated(rows: Sequence[Row], split_of: Mapping[str, str]) -> dict[str, list
     return repeats
 
 
+def nearly_equal(rows: Sequence[Row], split_of: Mapping[str, str]) -> list[str]:
+    """The ids of rows in two splits that agree to two decimals and are not equal: one face, rounded anew."""
+    earlier: dict[tuple[int, ...], Row] = {}
+    pairs = []
+    for row in sorted(rows, key=lambda row: splits.SPLITS.index(split_of[row.id])):
+        other = earlier.setdefault(tuple(int(100 * value + 0.5) for value in row.values), row)
+        if split_of[other.id] != split_of[row.id] and other.content != row.content:
+            pairs.append(f"{other.id} ~ {row.id}")
+    return pairs
+
+
 def to_drop(equal_groups: Sequence[EqualFaces], split_of: Mapping[str, str]) -> list[Refusal]:
     """The rows that `duplicates: drop` leaves out, as refusals.
 

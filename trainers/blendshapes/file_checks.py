@@ -186,6 +186,10 @@ def duplicate_rows(survey: Survey) -> list[Finding]:
     if twofold:
         message = f"{len(twofold)} faces have two labels: {health.first(twofold)}"
         findings.append(health.warning("dups", message, fix, "duplicates"))
+    if near := duplicates.nearly_equal(survey.records, survey.split_of):
+        message = f"{len(near)} faces are nearly equal to one of another split: {health.first(near)}"
+        fix = "if they are the same faces, rounded in one file, write them unrounded in both"
+        findings.append(health.warning("dups", message, fix))
     for split, repeats in duplicates.repeated(survey.records, survey.split_of).items():
         if len(repeats) > REPEATED * len(survey.splits[split]):
             message = f"{len(repeats)} rows of {split} repeat another row of it: {health.first(repeats)}"

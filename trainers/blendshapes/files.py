@@ -97,6 +97,8 @@ def read(
         found, lines = reader(path)
     columns, lines = usual(found, lines)
     ordered = header(columns, required, labelled)
+    if not lines:
+        raise Unusable("has no rows", "it holds the names of columns only", code="schema.layout")
     name = name or path.name
     frame = _Frame(path, name, columns, required, splits.of_path(name), labelled, config.label_numbers)
     return ordered, [_row(frame, line, cells) for line, cells in lines]
@@ -139,7 +141,7 @@ def _row(frame: _Frame, line: int, cells: Sequence[str]) -> Row | Refusal:
         if not math.isfinite(value):
             return refuse("feature.unit", "holds NaN or infinity", name)
         if not 0.0 <= value <= 1.0:
-            return refuse("feature.unit", "holds a value outside 0 to 1", f"{name} is {value:.4g}")
+            return refuse("feature.unit", "holds a value outside 0 to 1", f"{name} is {value:.9g}")
         values.append(value)
     written, person, split, source = (str(values_of.get(name, "")).strip() for name in EXTRA)
     label = _label(written, frame.label_numbers)

@@ -27,7 +27,7 @@ def read(path: Path) -> tuple[list[str], list[tuple[int, Sequence[Any]]]]:
         if key not in content:
             keys = ", ".join(content) or "nothing"
             raise Unusable(f"has no key {key}", f"it holds {keys}", code="schema.layout")
-    values, columns = content["features"], [str(name) for name in content["names"]]
+    values, columns = content["features"], [str(name) for name in _words(content["names"]).ravel()]
     if values.ndim != 2 or values.shape[1] != len(columns) or values.dtype.kind != "f":
         detail = f"{values.dtype} {values.shape} with {len(columns)} names"
         raise Unusable("features are not floating point (N, names)", detail, code="schema.layout")

@@ -5,8 +5,7 @@ https://www-i6.informatik.rwth-aachen.de/~koller/RWTH-PHOENIX/.
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,8 @@ _FILE = re.compile(
 PLACES = ("", "annotations", "annotations/manual")
 """Subfolders of the data folder that may hold the annotations."""
 
-_COLUMNS = {"id": ("id", "name"), "signer": ("signer", "speaker"), "annotation": ("annotation", "orth")}
+_COLUMNS = (("id", "name"), ("signer", "speaker"), ("annotation", "orth"))
+"""The spellings of the columns id, signer and annotation."""
 
 
 class BadCorpus(Exception):
@@ -83,49 +83,47 @@ def _corpus_files(folder: Path) -> dict[str, dict[str, Path]]:
 def read(files: Mapping[str, Path]) -> list[Sentence]:
     """Read all sentences of a protocol's files. Raises BadCorpus, also if an id occurs twice."""
     ordered = sorted(files.items(), key=lambda item: splits.SPLITS.index(item[0]))
-    sentences = [sentence for split, path in ordered for sentence in _read(path, split)]
-    split_of: dict[str, str] = {}
-    for sentence in sentences:
-        if split_of.setdefault(sentence.id, sentence.split) != sentence.split:
-            raise BadCorpus(f"{sentence.id} is in {split_of[sentence.id]} and in {sentence.split}")
-    if len(split_of) < len(sentences):
-        twice, _ = Counter(sentence.id for sentence in sentences).most_common(1)[0]
-        raise BadCorpus(f"{twice} appears twice in {split_of[twice]}")
+    earlier: dict[str, tuple[str, str]] = {}
+    sentences = []
+    for split, path in ordered:
+        for number, sentence in _read(path, split):
+            place = f"{path.name}:{number}"
+            other, there = earlier.setdefault(sentence.id, (split, place))
+            if there != place:
+                how = f"appears twice in {split}" if other == split else f"is in {other} and in {split}"
+                raise BadCorpus(f"{sentence.id} {how}: {there} and {place}")
+            sentences.append(sentence)
     return sentences
 
 
-def _read(path: Path, split: str) -> list[Sentence]:
+def _read(path: Path, split: str) -> Iterator[tuple[int, Sentence]]:
+    """Yield each line's number and its sentence."""
     try:
         table = tables.read(path, delimiters=("|", *tables.DELIMITERS))
+        columns, rows = _columns(table.columns, path), table.rows()
     except tables.BadTable as fault:
         raise BadCorpus(str(fault)) from fault
     except OSError as fault:
         raise BadCorpus(f"{path.name} cannot be read: {fault}") from fault
-    places = _places(table.columns, path)
-    sentences = []
-    for number, row in table.lines:
-        if len(row) != len(table.columns):
-            raise BadCorpus(
-                f"{path.name}:{number} has {len(row)} columns, the first line {len(table.columns)}"
-            )
+    for number, row in rows:
         # Two forms of an umlaut are one gloss: macOS and Linux write them differently.
-        written, signer, annotation = (walk.nfc(row[places[name]].strip()) for name in _COLUMNS)
+        written, signer, annotation = (walk.nfc(tables.visible(row[name])) for name in columns)
         *folders, id = written.replace("\\", "/").split("/")  # some corpora write the recording's path
         if not id or id.startswith(".") or ".." in folders:
             raise BadCorpus(f"{path.name}:{number}: {written!r} cannot be an id")
-        sentences.append(Sentence(id, split, signer, annotation))
-    return sentences
+        yield number, Sentence(id, split, signer, annotation)
 
 
-def _places(header: Sequence[str], path: Path) -> dict[str, int]:
-    names = [name.lower() for name in header]
-    places = {}
-    for column, spellings in _COLUMNS.items():
-        place = next((names.index(word) for word in spellings if word in names), None)
-        if place is None:
+def _columns(header: Sequence[str], path: Path) -> list[str]:
+    """The names that the columns of _COLUMNS have in this header, in the order of _COLUMNS."""
+    names = {name.lower(): name for name in header}
+    columns = []
+    for spellings in _COLUMNS:
+        name = next((names[word] for word in spellings if word in names), None)
+        if name is None:
             raise BadCorpus(f"{path.name}:1 has no column {' or '.join(spellings)}: {'|'.join(header)}")
-        places[column] = place
-    return places
+        columns.append(name)
+    return columns
 
 
 _PREFIXES = ("__", "loc-", "cl-", "lh-", "rh-", "$GEST")

@@ -67,6 +67,7 @@ def nonempty(listing: Listed) -> list[Finding]:
 
 def refusals(listing: Listed, code: str) -> list[Finding]:
     """A finding about samples that the rule `code` refused; an error beyond `max_refused` broken ones."""
+    allowed = listing.max_refused
     broken = [refusal for refusal in listing.refused if refusal.broken]
     some = [refusal for refusal in broken if refusal.code == code]
     if not some:
@@ -74,8 +75,8 @@ def refusals(listing: Listed, code: str) -> list[Finding]:
     names = "; ".join(f"{refusal.name}: {refusal.why}" for refusal in some[:NAMED])
     more = f"; and {len(some) - NAMED} more" if len(some) > NAMED else ""
     message = f"{len(some)} of {listing.count} {listing.noun} are not used. {names}{more}"
-    if len(broken) > listing.max_refused * listing.count:
-        fix = f"repair or remove them; max_refused allows {listing.max_refused:.0%} of the {listing.noun}"
+    if len(broken) > allowed * listing.count:
+        fix = f"repair or remove them; max_refused allows {allowed:.0%} of the {listing.noun}"
         return [health.error(code, message, fix, "max_refused")]
     if code == "label.match":
         fix = f"labels do not belong to their {listing.noun}: find the cause before a training"

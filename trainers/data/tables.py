@@ -10,6 +10,7 @@ import gzip
 import io
 import re
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,14 @@ class CSVTable:
             )
 
     def rows(self) -> list[tuple[int, dict[str, str]]]:
-        """Each line's number and its cells by column. Raises BadTable for a line of another length."""
+        """Each line's number and its cells by column.
+
+        Raises BadTable for a line of another length, if two columns have the same name, and without lines.
+        """
+        if twice := [name for name, count in Counter(self.columns).items() if name and count > 1]:
+            raise BadTable(f"{self.path}:1 names the column {twice[0]} twice")
+        if not self.lines:
+            raise BadTable(f"{self.path} holds the names of columns, and no line below them")
         result = []
         for number, cells in self.lines:
             if len(cells) != len(self.columns):
@@ -91,10 +99,15 @@ def read(path: Path, delimiters: Sequence[str] = DELIMITERS, errors: str = "stri
         reader = csv.reader(lines_of, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
     else:
         reader = csv.reader(lines_of, delimiter=delimiter, skipinitialspace=True, strict=True)
+    lines, end = [], 0
     try:
-        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
+        for cells in reader:
+            end = reader.line_num
+            if any(cell.strip() for cell in cells):
+                lines.append((end, cells))
     except csv.Error as fault:
-        raise BadTable(f"{path}:{reader.line_num}: {fault}") from fault
+        begins = f", in the cells that begin in line {end + 1}" if reader.line_num > end + 1 else ""
+        raise BadTable(f"{path}:{reader.line_num}: {fault}{begins}") from fault
     while lines and _is_note(delimiter.join(lines[0][1])):
         del lines[0]
     if not lines:
@@ -106,6 +119,11 @@ def read(path: Path, delimiters: Sequence[str] = DELIMITERS, errors: str = "stri
 def _is_note(line: str) -> bool:
     """Whether a line before the header is a comment, or Excel's line that names the delimiter."""
     return line.lstrip().startswith("#") or bool(re.fullmatch(r"\W*sep=.\W*", line.strip(), re.IGNORECASE))
+
+
+def visible(text: str) -> str:
+    """A text without INVISIBLE, which would make another word of a gloss or a name."""
+    return text.translate(dict.fromkeys(map(ord, INVISIBLE)))
 
 
 def _bare(cell: str) -> str:

@@ -30,7 +30,7 @@ and what to say of it and to run."""
 
 STAND_INS = {
     **dict.fromkeys(
-        (".part", ".partial", ".crdownload", ".download", ".aria2"),
+        (".part", ".partial", ".crdownload", ".download", ".aria2", ".filepart", ".opdownload"),
         ("is a download that did not finish", "download it again"),
     ),
     ".dvc": ("is a pointer of DVC, not the file", "run dvc pull in its repository"),
@@ -43,7 +43,9 @@ CONTAINERS = (
     *(".parquet", ".feather", ".arrow", ".xlsx", ".xls", ".ods", ".pkl", ".pickle", ".joblib"),
     *(".h5", ".hdf5", ".mat", ".tfrecord", ".lmdb", ".sqlite", ".npy", ".npz", ".pt", ".pth"),
 )
-"""Suffixes of files that may hold samples. A trainer that does not read them lists them as not used."""
+TEXTS = (".txt", ".json", ".jsonl", ".ndjson", ".arff")
+"""Suffixes of files that may hold samples, and of texts that may hold tables. A trainer that does not read
+them lists them as not used, and files with a further suffix (`faces.csv.xz`, `faces.csv.bak`)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,14 @@ def files(folder: Path) -> Iterator[Path]:
     Raises Unread if a folder cannot be listed.
     """
     return (path for path, hidden in _below(folder, frozenset(), False) if not hidden)
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders in `folder` that are not hidden, sorted by name; none if it cannot be listed."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+    except OSError:
+        return []
 
 
 def data_files(folders: Mapping[str, Path], suffixes: Iterable[str]) -> tuple[list[Found], list[Refusal]]:
@@ -101,10 +111,16 @@ def _not_read(file: Found, endings: Sequence[str]) -> Refusal | None:
             return None
         what, how = STAND_INS[suffix]
         return Refusal(str(file.path), "files.there", what, how)
-    if file.hidden or not file.path.name.lower().endswith(CONTAINERS):
+    kinds = (*CONTAINERS, *TEXTS) if ".csv" in endings else CONTAINERS
+    if file.hidden or not (file.path.name.lower().endswith(kinds) or _has_more(file.path, endings)):
         return None
     how = f"unpack or convert it to {' or '.join(endings)}"
     return Refusal(str(file.path), "files.there", "is of a kind that is not read", how, broken=False)
+
+
+def _has_more(path: Path, endings: Sequence[str]) -> bool:
+    """Whether a name has a suffix, or an editor's `~`, after one of the endings."""
+    return any(name.lower().endswith(tuple(endings)) for name in (path.stem, path.name.removesuffix("~")))
 
 
 def stand_in(name: str) -> tuple[str, str]:

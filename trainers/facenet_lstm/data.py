@@ -27,8 +27,10 @@ def read_npz(path: Path, min_steps: int, name: emotions.Name | None = None) -> n
     """
     require_content(path)
     with read_or_stop(path):
-        values, steps, source = _parsed(path.read_bytes())
-        _judge(values, steps, min_steps)
+        values, times, source = _parsed(path.read_bytes())
+        _judge(values, min_steps)
+        if times is not None:
+            _judge_times(times, len(values))
         if name is not None and source:
             _same_video(name, stem(source))
         with np.errstate(over="ignore"):
@@ -49,33 +51,42 @@ def is_unit(norm: float) -> bool:
     return abs(norm - 1.0) <= UNIT_TOLERANCE
 
 
-def _parsed(content: bytes) -> tuple[np.ndarray, int | None, str]:
-    """Return the features, the number of time stamps (None without any), and the `video_path`."""
+def _parsed(content: bytes) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """Return the features, the time stamps (None without any), and the `video_path`."""
     with arrays.opened(content) as archive:
         keys = list(archive.keys())
         if KEY not in keys:
             raise Unusable(f"has no key {KEY}", f"it holds {', '.join(keys) or 'nothing'}")
         values = archive[KEY]
-        steps = len(archive["timestamps"]) if "timestamps" in keys else None
+        times = archive["timestamps"] if "timestamps" in keys else None
         source = str(archive["video_path"]) if "video_path" in keys else ""
-    return values, steps, source
+    return values, times, source
 
 
-def _judge(values: np.ndarray, steps: int | None, least: int) -> None:
+def _judge(values: np.ndarray, least: int) -> None:
     if values.ndim != 2 or values.shape[1] != WIDTH:
         raise Unusable(f"{KEY} is not (T, {WIDTH})", f"it is {values.shape}")
     if values.dtype.kind != "f":
         raise Unusable(f"{KEY} is not of floating point", f"it is {values.dtype}")
     if len(values) < least:
         raise Unusable(f"has fewer than {least} time steps", f"it has {len(values)}")
-    if steps is not None and steps != len(values):
-        detail = f"{steps} and {len(values)}"
-        raise Unusable("timestamps and features differ in length", detail)
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())
         raise Unusable("holds NaN or infinity", f"{bad} of {values.size} values")
     if (values == values[0]).all():
         raise Unusable("every time step is the same")
+
+
+def _judge_times(times: np.ndarray, steps: int) -> None:
+    """Raise Unusable unless there is one time for each step, and none before an earlier one."""
+    if times.ndim != 1 or times.dtype.kind not in "fiu":
+        raise Unusable("timestamps are not numbers (T,)", f"they are {times.dtype} {times.shape}")
+    if len(times) != steps:
+        raise Unusable("timestamps and features differ in length", f"{len(times)} and {steps}")
+    back = np.flatnonzero(~(times[1:] >= times[:-1]))
+    if len(back):
+        detail = f"step {back[0] + 1} at {times[back[0] + 1]:.3g} s, after {times[back[0]]:.3g} s"
+        raise Unusable("timestamps are not in the order of time", detail)
 
 
 def _same_video(name: emotions.Name, source: str) -> None:

@@ -48,7 +48,8 @@ def add(
                     else:
                         file_boxes[name] = box
                 if number % SAVED == 0 or number == len(records):
-                    boxes.write(folder, file_boxes)
+                    if file_boxes:
+                        boxes.write(folder, file_boxes)
                     advance(done, len(survey.records))
     broken = {refusal.source for refusal in refused}
     records = [record for record in survey.records if str(record.path) not in broken]

@@ -111,6 +111,9 @@ def _scan(folder: Path, config: SignConfig) -> Listing:
     for sentence in sorted(sentences, key=lambda s: (SPLITS.index(s.split), s.id)):
         entry = _entry(sentence, paths.get((sentence.split, sentence.id)), packed is not None, config)
         (kept if isinstance(entry, Record) else refused).append(entry)  # type: ignore[arg-type]
+    unused = paths.keys() - {(sentence.split, sentence.id) for sentence in sentences}
+    reason = "belongs to no sentence of the corpus"
+    refused += [Refusal(str(paths[key]), "files.there", reason, "", broken=False) for key in sorted(unused)]
     layout = _declared(folder, config.layout)
     return Listing(protocol, layout, len(sentences), tuple(kept), tuple(refused), packed, config)
 
@@ -121,6 +124,8 @@ def _protocol(folder: Path, choice: str) -> tuple[str, dict[str, Path]]:
     if not available:
         names = ", ".join(pattern.format(part="train") for pattern in phoenix.PATTERNS.values())
         fix = f"put one of {names} into it or into annotations/"
+        if inner := [part for part in walk.folders(folder) if phoenix.protocols(part)]:
+            fix = f"{inner[0]} does: give the folder that holds corpus files and features"
         raise _unusable("labels.nonempty", f"{folder} holds no corpus file", fix)
     if choice == "auto" and len(available) > 1:
         message = f"{folder} holds the corpus files of {' and '.join(available)}"
