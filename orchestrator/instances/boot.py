@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from orchestrator import files
 from orchestrator.context import Context
-from orchestrator.errors import AccessError, GpujobError, Unreachable, UsageError
+from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.instances import answers, changes, connection, data_volumes, keys, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
@@ -132,7 +132,10 @@ def wait_until_ready(account: Account, instance: Instance) -> Instance:
 
 
 def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
-    """Returns a connection once the marker file exists. Logins fail until cloud-init has created the user."""
+    """Returns a connection once the marker file exists. Until then any login and any request may fail.
+
+    The user, the packages and the volume below the helper's folder appear while the instance boots.
+    """
     end, printed, state = instance.started + BOOT_SECONDS, "", "port 22 does not answer yet"
     while account.ctx.now() < end:
         if connection.answers(instance.address):
@@ -146,7 +149,7 @@ def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
                 raise
             except Refused:
                 state = "it answers; its shutdown timers are not set yet"
-            except (AccessError, Unreachable) as error:
+            except GpujobError as error:
                 state = f"{error.what}: {error.why}"
             host.close()
         else:

@@ -144,7 +144,7 @@ class Machine:
             if self._process is None:
                 break
             time.sleep(0.02)
-        raise RuntimeError(f"{self.birth.id} is off")
+        raise RuntimeError(f"{self.birth.id} is off; its console: {self.console()[-1000:]!r}")
 
     def prepare(self, first: bool) -> None:
         """Write the files that the machine needs to boot into `root`; `first`: it has never booted."""

@@ -140,14 +140,14 @@ class PlainMachine(Machine):
     def _boot(self, config: dict[str, Any], first: bool) -> str:
         """Return shell commands that start what cloud-init and systemd would start, in their order."""
         sshd = needs.tool("sshd")
-        once = [f"ssh-keygen -q -t ed25519 -N '' -f {KEYS} </dev/null"] if first else []
         run = config.get("runcmd") or [] if first else []
         return "\n".join(
             [
                 f"export AWS_EC2_METADATA_SERVICE_ENDPOINT={self.birth.metadata_url}",
                 "exec >>/var/log/cloud-init-output.log 2>&1",
                 *(f"({_line(command)})" for command in config.get("bootcmd") or []),
-                *once,
+                # Not at the first boot alone, during which the power may have been cut.
+                f"[ -s {KEYS} ] || echo y | ssh-keygen -q -t ed25519 -N '' -f {KEYS}",
                 f"{sshd} -D -e & server=$!",
                 *([] if first else ["for script in /var/lib/cloud/scripts/per-boot/*; do $script; done"]),
                 *(f"({_line(command)})" for command in run),
