@@ -9,7 +9,7 @@ import os
 from typing import Callable, TypedDict
 
 from orchestrator.core.layout import Layout, scratch
-from orchestrator.onhost import containers, copies, elsewhere, run_facts
+from orchestrator.onhost import containers, copies, elsewhere, processes, run_facts
 from orchestrator.onhost.errors import Refused
 
 _NAMED = 10  # number of paths that are named if they cannot be deleted
@@ -43,11 +43,12 @@ def clean(layout: Layout, run_id: str, purge: bool) -> Cleaned:
         raise Refused("running", "run %s waits in the queue" % run_id, run=run_id)
     targets = [paths.work, paths.stage, paths.secrets, paths.reserved, paths.reserved_v1]
     targets.append(os.path.join(paths.folder, copies.FOLDER))
-    targets += glob.glob(os.path.join(paths.checkpoints, ".*"))
+    targets += glob.glob(os.path.join(glob.escape(paths.checkpoints), ".*"))
     if run.spec and run.spec.mark:
         targets.append(scratch(run.spec.mark))
     if run.state:
-        targets += [path for path in run.state.shared_memory if path.startswith("/dev/shm/")]
+        in_use = processes.shared_memory(processes.table())
+        targets += [path for path in run.state.shared_memory if path not in in_use]
     removed, left = _remove_all(targets)
     if purge:
         records = (os.path.basename(paths.run_json), os.path.basename(paths.state))

@@ -11,6 +11,8 @@ import subprocess
 import time
 from typing import Callable, Iterable, NamedTuple, Sequence, TypedDict
 
+_SHARED_MEMORY = "/dev/shm/"
+
 
 def output(words: Sequence[str], timeout: float = 5, cwd: str | None = None) -> str:
     """Returns the stdout of a command; empty if it fails or takes longer than `timeout` seconds."""
@@ -176,12 +178,20 @@ def exit_with_descendants() -> None:
     os._exit(1)
 
 
+def shared_memory_names() -> set[str]:
+    """Returns the names of the files and folders in /dev/shm."""
+    try:
+        return set(os.listdir(_SHARED_MEMORY))
+    except OSError:
+        return set()
+
+
 def shared_memory(pids: Iterable[int]) -> set[str]:
     """Returns the paths of the files in /dev/shm that these processes have mapped."""
     paths = set()
     for pid in pids:
         for line in _content(pid, "maps").decode(errors="replace").split("\n"):
-            start = line.find("/dev/shm/")
+            start = line.find(_SHARED_MEMORY)
             if start >= 0 and not line.endswith("(deleted)"):
                 paths.add(line[start:])
     return paths

@@ -66,6 +66,7 @@ class Supervisor:
         )
         self.reason: str | None = None
         self.gpus = gpus.GpuWatch()
+        self.shared_memory = run_processes.SharedMemory(self.state.shared_memory)
         self.kill_at: float | None = None
         self.queue = launching.QueueWatch(self.layout)
         self.failure: int | None = None
@@ -268,7 +269,7 @@ class Supervisor:
             if self.container:
                 self.state.processes += self.container.identities()
             members = self._members()
-            mapped = processes.shared_memory(members)
+            mapped = self.shared_memory.find(members)
             self.state.shared_memory = sorted(mapped.union(self.state.shared_memory))[:1000]
             self.state.processes = run_processes.identities(members)
         self.state.used_seconds = self.limits.used_seconds(time.monotonic())

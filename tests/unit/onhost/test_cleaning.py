@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import secrets
 import shutil
@@ -173,3 +174,25 @@ def test_what_an_interrupted_copy_left_is_removed_by_the_next_one_and_by_clean(l
     assert [path.name for path in Path(begun["folder"]).parent.iterdir()] == [begun["token"]]
     cleaning.clean(layout, RUN, purge=False)
     assert not os.path.lexists(layout.run(RUN).folder + "/.copies")
+
+
+def test_shared_memory_is_deleted_once_no_process_uses_it(layout: Layout) -> None:
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", delete=False) as file:
+        file.truncate(mmap.PAGESIZE)
+        mapped = mmap.mmap(file.fileno(), 0)
+    files.write_json(layout.run(RUN).state, {"id": RUN, "ended": 2.0, "shared_memory": [file.name]})
+    try:
+        with mapped:
+            assert file.name not in cleaning.clean(layout, RUN, purge=False)["removed"]
+        assert file.name in cleaning.clean(layout, RUN, purge=False)["removed"]
+    finally:
+        Path(file.name).unlink(missing_ok=True)
+
+
+def test_partial_checkpoints_are_deleted_whatever_the_root_is_called(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path / "[a]*"))
+    paths = layout.run(RUN)
+    write(paths.checkpoints + "/.7.partial/weights")
+    files.write_json(paths.run_json, {"id": RUN})
+    cleaning.clean(layout, RUN, purge=False)
+    assert list(Path(paths.checkpoints).iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import secrets
 import shutil
@@ -161,6 +162,35 @@ def test_a_supervisor_records_and_warns_of_what_it_may_not_end(
     warnings = Path(layout.run(run).events).read_text().splitlines()
     assert len(warnings) == 1
     assert f"this user may not end pid {os.getppid()} of" in warnings[0]
+
+
+@pytest.fixture
+def shared_file() -> Iterator[Path]:
+    path = Path(f"/dev/shm/gpujob-test-{secrets.token_hex(8)}")
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def map_file(path: Path) -> mmap.mmap:
+    with path.open("w+b") as file:
+        file.truncate(mmap.PAGESIZE)
+        return mmap.mmap(file.fileno(), 0)
+
+
+def test_shared_memory_from_before_a_run_is_not_of_the_run(shared_file: Path) -> None:
+    shared_file.touch()
+    memory = run_processes.SharedMemory([])
+    with map_file(shared_file):
+        assert str(shared_file) not in memory.find([os.getpid()])
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_shared_memory_that_a_run_makes_is_found(shared_file: Path, is_recorded: bool) -> None:
+    if is_recorded:
+        shared_file.touch()
+    memory = run_processes.SharedMemory([str(shared_file)] if is_recorded else [])
+    with map_file(shared_file):
+        assert str(shared_file) in memory.find([os.getpid()])
 
 
 def test_a_process_whose_name_is_no_text_is_found_like_any_other() -> None:
