@@ -12,7 +12,7 @@ import os
 import time
 
 from orchestrator.core.layout import Layout, RunPaths
-from orchestrator.onhost import instance_limits, processes
+from orchestrator.onhost import files, instance_limits, processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import State
 
@@ -94,7 +94,7 @@ def layout(root: str) -> Layout:
 
 def _is_held(path: str) -> bool:
     try:
-        with open(path, "rb") as handle:
+        with files.open_regular(path) as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -14,6 +14,8 @@ from orchestrator.core import jsontext
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, 524)  # 524: ENOTSUPP of autofs and old NFS
 _BLOCK = 1 << 20
+# Does not wait for a reader of a named pipe that a run put in the place of a file.
+APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
 LONGEST_JSON = 8 << 20  # bytes; the largest is a run.json with the patch of a dirty tree
 hashed_bytes = 0  # by this process so far: the progress of a request that hashes large files
 
@@ -42,6 +44,13 @@ def write(path: str, content: bytes, mode: int = 0o600) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def append(path: str, content: bytes) -> None:
+    """Appends to a file, which is created; OSError for a named pipe that nobody reads, without waiting."""
+    descriptor = os.open(path, APPEND, 0o600)
+    with os.fdopen(descriptor, "ab", buffering=0) as handle:
+        handle.write(content)
 
 
 def write_json(path: str, value: Mapping[str, object]) -> None:
@@ -116,11 +125,12 @@ def lock(path: str, wait: bool = True) -> Iterator[bool]:
     NoLocks if the file system has none.
     """
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    with open(path, "w") as handle:
-        if not lock_descriptor(handle.fileno(), path, wait):
-            yield False
-            return
-        yield True
+    # For writing too, as locks of NFS require: a named pipe, which a run may put there, is opened at once.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        yield lock_descriptor(descriptor, path, wait)
+    finally:
+        os.close(descriptor)
 
 
 def lock_descriptor(descriptor: int, path: str, wait: bool) -> bool:

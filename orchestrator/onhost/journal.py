@@ -9,10 +9,7 @@ import subprocess
 import time
 
 from orchestrator.core.layout import RunPaths
-from orchestrator.onhost import log_index, signals
-
-# Neither waits for a reader of a named pipe that the run put in the place of a file.
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
+from orchestrator.onhost import files, log_index, signals
 
 
 class Journal:
@@ -20,7 +17,7 @@ class Journal:
 
     def __init__(self, paths: RunPaths) -> None:
         self._paths = paths
-        self.log = os.open(paths.log, _APPEND, 0o600)
+        self.log = os.open(paths.log, files.APPEND, 0o600)
         self._index = log_index.Writer(paths)
 
     def mark(self, attempt: int) -> None:
@@ -36,9 +33,7 @@ class Journal:
         """Appends a warning to the run's events, unless that cannot be done."""
         line = json.dumps({"v": 1, "t": time.time(), "event": "warning", "message": message})
         with contextlib.suppress(OSError):
-            handle = os.open(self._paths.events, _APPEND, 0o600)
-            with contextlib.closing(os.fdopen(handle, "ab", buffering=0)) as events:
-                events.write(line.encode() + b"\n")
+            files.append(self._paths.events, line.encode() + b"\n")
 
     def show(self) -> subprocess.Popen[bytes]:
         """Starts a `tail` of the log for attached terminals; it ends with this process, receives no keys."""

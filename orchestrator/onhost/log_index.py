@@ -36,14 +36,13 @@ class Writer:
         """Notes the present size of the log, unless it is the same or was noted a moment ago."""
         mark = Mark(now, files.size(self._paths.log), attempt)
         begins = attempt != self._last.attempt
-        is_due = mark.offset != self._last.offset and now - self._last.seconds >= INTERVAL
+        elapsed = abs(now - self._last.seconds)  # the clock may be set back
+        is_due = mark.offset != self._last.offset and elapsed >= INTERVAL
         if not (begins or is_due):
             return
         self._last = mark
         with contextlib.suppress(OSError):
-            handle = os.open(self._paths.log_index, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            with os.fdopen(handle, "ab", buffering=0) as index:
-                index.write(json.dumps(list(mark)).encode() + b"\n")
+            files.append(self._paths.log_index, json.dumps(list(mark)).encode() + b"\n")
 
 
 def load(paths: RunPaths) -> list[Mark]:

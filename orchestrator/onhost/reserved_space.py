@@ -25,8 +25,9 @@ def create(paths: RunPaths) -> None:
 
     Its bytes are random, since a compressing file system would store zeros in no space.
     """
-    with open(paths.reserved, "wb") as handle:
-        handle.write(os.urandom(_BYTES))
+    with contextlib.suppress(OSError):
+        os.unlink(paths.reserved)  # whose space the new one may need
+    files.write(paths.reserved, os.urandom(_BYTES))
 
 
 def release(paths: RunPaths, keep: int = 0) -> bool:

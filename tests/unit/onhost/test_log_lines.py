@@ -134,3 +134,14 @@ def test_a_pattern_that_needs_too_long_is_refused(folder: Path, monkeypatch: pyt
 def test_a_missing_log_is_an_empty_one(folder: Path) -> None:
     for query in ({}, {"tail": 5}, {"grep": "x"}):
         assert read(folder, **query) == b""
+
+
+def test_since_is_exact_again_after_the_clock_was_set_back(folder: Path) -> None:
+    paths = Layout(str(folder.parent.parent)).run(RUN)
+    index, log = log_index.Writer(paths), folder / "log"
+    for second in (5000, 5020, 1000, 1020, 1040):
+        with log.open("ab") as file:
+            file.write(b"second %d\n" % second)
+        index.add(second, 1)
+    assert b"second 1000\n" not in read(folder, since=1025)
+    assert b"second 1040\n" in read(folder, since=1025)

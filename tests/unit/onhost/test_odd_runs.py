@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 
 from orchestrator.core import decode, hostfacts, runstate
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import helper
+from orchestrator.onhost import files, helper, journal, log_index, reserved_space
 from orchestrator.view import status
 from orchestrator.view.status import HostReport, RunReport
 from tests.rigs.odd_runs import DAMAGED, TOLERATED, complete
@@ -130,3 +131,17 @@ def test_a_run_whose_folder_was_removed_is_shown_and_stopped(layout: Layout) -> 
         assert (stopped["was_running"], stopped["remaining"], stopped["run"]["pids"]) == (True, [], [])
         assert process.wait() in (-signal.SIGTERM, -signal.SIGKILL)
     assert set(reports(layout)) == {ODD, HEALTHY}
+
+
+@pytest.mark.parametrize("file", ["lock", "alive", "reserved", "log_index", "log", "events"])
+def test_a_named_pipe_in_the_place_of_a_file_makes_nobody_wait(layout: Layout, file: str) -> None:
+    paths = layout.run(ODD)
+    Path(getattr(paths, file)).unlink(missing_ok=True)
+    os.mkfifo(getattr(paths, file))
+    with files.lock(paths.lock) as is_locked, files.lock(paths.alive, wait=False) as is_first:
+        assert is_locked
+        assert is_first
+    reserved_space.create(paths)
+    log_index.Writer(paths).add(1.0, 1)
+    with contextlib.suppress(OSError):
+        journal.Journal(paths).warn("a warning")
