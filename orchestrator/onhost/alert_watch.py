@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Callable, Mapping
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
@@ -93,7 +93,7 @@ def main(layout: Layout, run_id: str) -> None:
     if spec is None or spec.notify is None:
         return
     companions.wait_for_turn(layout, run_id)
-    with _lock(paths):
+    with companions.only_one(paths.alerts_lock):
         watch = Watch(paths, spec, channels(spec, secrets, paths.work))
         signal.signal(signal.SIGTERM, lambda *_: watch.expect_shutdown())
         while not watch.look(time.time()):
@@ -231,16 +231,6 @@ class Watch:
 
 def _kept_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _KEPT if name in os.environ}
-
-
-@contextlib.contextmanager
-def _lock(paths: RunPaths) -> Iterator[None]:
-    """Waits until no other process sends the alerts of this run; without locks, goes on at once."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(files.NoLocks, OSError):
-            handle = stack.enter_context(open(paths.alerts_lock, "w"))
-            files.lock_descriptor(handle.fileno(), paths.alerts_lock, wait=True)
-        yield
 
 
 def _load(path: str) -> list[Delivery]:

@@ -5,13 +5,14 @@ A companion gets its secrets over a pipe, leaves its parent, and outlives client
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from typing import Mapping, TypedDict
+from typing import Iterator, Mapping, TypedDict
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
@@ -51,6 +52,16 @@ def begin() -> dict[str, str]:
         os._exit(0)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return secrets
+
+
+@contextlib.contextmanager
+def only_one(path: str) -> Iterator[None]:
+    """Waits until no other process has this lock; goes on at once where there are no locks, or no run."""
+    with contextlib.ExitStack() as stack:
+        if os.path.isdir(os.path.dirname(path)):
+            with contextlib.suppress(files.NoLocks, OSError):
+                stack.enter_context(files.lock(path))
+        yield
 
 
 def wait_for_turn(layout: Layout, run_id: str) -> None:

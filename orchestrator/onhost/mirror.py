@@ -75,9 +75,7 @@ def main(layout: Layout, run_id: str) -> None:
     if target is None:
         return
     companions.wait_for_turn(layout, run_id)
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(files.NoLocks):
-            stack.enter_context(files.lock(paths.mirror_lock))
+    with companions.only_one(paths.mirror_lock):
         mirror = Mirror(layout, run_id, target, secrets)
         while not mirror.look(time.time()):
             time.sleep(POLL)

@@ -68,10 +68,9 @@ def ensure(layout: Layout) -> str:
     except Refused as error:
         what = "the host has no s5cmd, which transfers data from and to S3, and it could not be installed"
         raise Refused("no-s5cmd", "%s: %s" % (what, error)) from None
-    pattern = os.path.join(
-        layout.environment(key), "lib", "python*", "site-packages", "s5cmd", "bin", "s5cmd"
-    )
-    return next(iter(glob.glob(pattern)), os.path.join(layout.environment(key), "bin", "s5cmd"))
+    folder = layout.environment(key)
+    pattern = os.path.join(glob.escape(folder), "lib", "python*", "site-packages", "s5cmd", "bin", "s5cmd")
+    return next(iter(glob.glob(pattern)), os.path.join(folder, "bin", "s5cmd"))
 
 
 def copy(

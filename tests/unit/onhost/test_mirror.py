@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -139,3 +141,13 @@ def test_files_whose_etag_is_no_md5_are_verified_by_reading_them(
 def test_of_a_run_over_several_hosts_the_first_one_copies() -> None:
     assert mirror.source(RunSpec.parse({**record(), "group": {"rank": 0}}))
     assert mirror.source(RunSpec.parse({**record(), "group": {"rank": 1}})) is None
+
+
+def test_a_run_that_was_purged_while_it_waited_is_not_made_anew(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(companions, "begin", dict)
+    monkeypatch.setattr(companions, "wait_for_turn", lambda *_: shutil.rmtree(run))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    mirror.main(Layout(str(run.parent.parent)), RUN)
+    assert not run.exists()
