@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import unquote
 
 import msgspec
@@ -11,8 +14,12 @@ import msgspec
 from orchestrator import process
 from orchestrator.context import Context
 from orchestrator.core import shell
+from orchestrator.core.sshconfig import host_names
+from orchestrator.core.text import closest
 from orchestrator.errors import GpujobError, UsageError
+from orchestrator.store import Store
 
+_LONGEST_CONFIG = 1 << 20  # bytes of ssh_config that are read for its host names
 # What OpenSSH itself refuses in both since 9.6, since ProxyCommand and Match exec put them into a shell; the
 # characters that end a host or a user in an argument of ssh or rsync; and patterns of known_hosts.
 _NOT_PLAIN = r"\s\0-\x1f\x7f'`\"$;&<>|(){}/:,!*?\[\]#"
@@ -205,3 +212,31 @@ def _agent(named: str, socket: str | None) -> str | None:
 
 def _expand(path: str, home: str) -> str:
     return home + path[1:] if path.startswith("~/") else path
+
+
+def require_plausible(ctx: Context, to: Resolved) -> None:
+    """UsageError for a name that no configuration and no name server knows, and that is close to another."""
+    name = to.typed.name
+    if name != to.typed.label or name != to.hostname or {"proxyjump", "proxycommand"} & set(to.unsupported):
+        return
+    known = _known(ctx)
+    close = None if name in known else closest(name, known)
+    if close and not _resolves(name):
+        what = f"--on {name}: there is no host of this name"
+        raise UsageError(what, f"did you mean {close}?", doctor(close))
+
+
+def _known(ctx: Context) -> list[str]:
+    """Targets that have answered, and hosts of ssh_config."""
+    path = Path(ctx.env.get("GPUJOB_SSH_CONFIG") or f"{ctx.env.get('HOME', '')}/.ssh/config")
+    text = ""
+    with contextlib.suppress(OSError), path.open("rb") as config:
+        text = config.read(_LONGEST_CONFIG).decode("utf-8", "replace")
+    return ["local", "ec2", *Store(ctx.state_dir).targets(), *host_names(text)]
+
+
+def _resolves(name: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(name, None))
+    except (OSError, UnicodeError):
+        return False

@@ -17,11 +17,11 @@ from orchestrator.targets import helper, helper_files, helper_host
 from orchestrator.targets.base import Refused, Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, Reader
-from orchestrator.targets.ssh import address, bootstrap, names, startup
+from orchestrator.targets.ssh import address, bootstrap
+from orchestrator.targets.ssh.bootstrap import SHELL, PythonFailure, Startup
 from orchestrator.targets.ssh.link import Link
 from orchestrator.targets.ssh.openssh import OpenSSH
 from orchestrator.targets.ssh.rsync import Rsync, without_litter
-from orchestrator.targets.ssh.startup import SHELL, PythonFailure, Startup
 
 _ATTEMPTS = (
     4  # the helper may be missing, also twice if a volume is mounted over the home, and Python not run
@@ -46,7 +46,7 @@ class SshTarget(Target):
     @contextlib.contextmanager
     def connect(self) -> Iterator[SshHost]:
         resolved = address.resolve(self._ctx, self._typed)
-        names.require_plausible(self._ctx, resolved)
+        address.require_plausible(self._ctx, resolved)
         host = SshHost(self._ctx, resolved)
         try:
             yield host
@@ -275,7 +275,7 @@ class SshHost(HelperHost):
         if not has_ended and 0 <= done.code < 255:
             printed = last.decode("utf-8", "replace").strip()
             return self._startup.ended(done.last_error or printed or done.reason)
-        if has_ended and done.code in startup.NOT_RUN:
+        if has_ended and done.code in bootstrap.NOT_RUN:
             return self._startup.no_python(done)
         what = f"{self.label} did not start the helper"
         return Unreachable(what, done.reason, address.doctor(self.label))

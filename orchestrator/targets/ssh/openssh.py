@@ -19,7 +19,7 @@ from orchestrator.process import Done
 from orchestrator.targets import pipes
 from orchestrator.targets.helper_host import StartFailure
 from orchestrator.targets.pipes import ProcessPipe
-from orchestrator.targets.ssh import choice, hostkeys
+from orchestrator.targets.ssh import hostkeys, link
 from orchestrator.targets.ssh.address import Resolved, config_words
 
 _CHECK_SECONDS = 90.0  # more than start-up files may take (host.py)
@@ -169,7 +169,7 @@ def _options(settings: list[str]) -> list[str]:
 
 
 def _tried(resolved: Resolved, reason: str) -> str:
-    keys = [str(path) for path in choice.usable_identities(resolved)]
+    keys = [str(path) for path in link.usable_identities(resolved)]
     tried = keys + (["the agent"] if resolved.agent else [])
     return f"tried: {', '.join(tried) or 'nothing: no key file, no agent'} ({reason})"
 
@@ -178,7 +178,7 @@ def _remedy(resolved: Resolved, stderr: str) -> str:
     """Returns the command that makes a key usable which ssh would not use."""
     if match := _TOO_OPEN.search(stderr):
         return f"chmod 600 {shell.join([match[1]])}"
-    locked = [key for key in choice.usable_identities(resolved) if "passphrase" in choice.reason_in_key(key)]
+    locked = [key for key in link.usable_identities(resolved) if "passphrase" in link.reason_in_key(key)]
     return f"ssh-add {shell.join([str(locked[0])])}" if locked else "ssh-add, or IdentityFile"
 
 

@@ -23,7 +23,7 @@ from orchestrator.process import Done
 from orchestrator.targets import pipes
 from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.address import Resolved, doctor
-from orchestrator.targets.ssh.choice import NeedsOpenSSH, usable_identities
+from orchestrator.targets.ssh.link import NeedsOpenSSH, usable_identities
 
 _CONNECT_SECONDS = 10
 _IDLE = 1.0  # seconds between two looks of a connection on which nothing comes; 0.1 by paramiko

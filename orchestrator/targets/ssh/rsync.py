@@ -18,8 +18,8 @@ from orchestrator.onhost import folders
 from orchestrator.process import Done
 from orchestrator.targets.ssh import startup_filter
 from orchestrator.targets.ssh.address import Resolved, doctor
+from orchestrator.targets.ssh.bootstrap import FOR_TERMINALS
 from orchestrator.targets.ssh.openssh import OpenSSH
-from orchestrator.targets.ssh.startup import FOR_TERMINALS
 
 NAME = "rsync here"
 OLDEST = (3, 1)  # the first version with --info=progress2 and --outbuf

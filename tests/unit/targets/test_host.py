@@ -13,8 +13,8 @@ import pytest
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.targets.helper_host import StartFailure
 from orchestrator.targets.ssh import address, bootstrap, openssh
+from orchestrator.targets.ssh.bootstrap import PythonFailure
 from orchestrator.targets.ssh.host import SshHost
-from orchestrator.targets.ssh.startup import PythonFailure
 from tests.support import Client, new_client
 
 

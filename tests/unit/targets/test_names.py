@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import UsageError
 from orchestrator.store import Store
-from orchestrator.targets.ssh import names
+from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.address import Typed, parse_config
 from tests.support import Client, new_client
 
@@ -34,7 +34,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
 
 def require(client: Client, name: str, hostname: str = "", more: str = "") -> None:
     config = f"hostname {hostname or name}\nuser me\nport 22\n{more}"
-    names.require_plausible(client.context(), parse_config(Typed(name, name), config, "", None))
+    address.require_plausible(client.context(), parse_config(Typed(name, name), config, "", None))
 
 
 @pytest.mark.parametrize(
