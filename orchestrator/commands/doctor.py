@@ -23,8 +23,6 @@ from orchestrator.core.hostfacts import HostFacts, PythonFacts
 from orchestrator.core.spec import JobSpec
 from orchestrator.core.text import size
 from orchestrator.errors import GpujobError, UsageError
-from orchestrator.instances import diagnostics
-from orchestrator.instances.quote import quote
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
 from orchestrator.targets.ssh import rsync
@@ -77,13 +75,16 @@ def doctor(ctx: Context, on: str | None, job: str | None = None, launch: bool = 
 
 
 def _trial_rows(ctx: Context, region: str) -> list[Row]:
-    from orchestrator.instances import trial  # noqa: PLC0415 - other checks launch nothing
+    from orchestrator.instances import diagnostics  # noqa: PLC0415 - other targets load nothing of EC2
     from orchestrator.instances.cloud import Account  # noqa: PLC0415
 
-    return trial.rows(Account(ctx), region)
+    return diagnostics.trial_rows(Account(ctx), region)
 
 
 def _launch_rows(ctx: Context, region: str, word: str | None) -> list[Row]:
+    from orchestrator.instances import diagnostics  # noqa: PLC0415 - other targets load nothing of EC2
+    from orchestrator.instances.quote import quote  # noqa: PLC0415
+
     job = JobSpec("job") if word is None else jobs.load(ctx, word, [], []).spec
     return diagnostics.rows(ctx, quote(job, region, ctx.now(), ctx.who, 0).spec)
 

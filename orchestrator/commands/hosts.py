@@ -109,10 +109,10 @@ def up(ctx: Context, name: str, resources: Resources, limits: Limits, options: l
     offer = quote(job, region, ctx.now(), ctx.who, 0)
     offer = replace(offer, wait_hours=options.wait_hours)
     if options.dry_run:
-        view.print_quote(ctx, rows.launch(offer, options.ingress))
+        view.print_quote(ctx, rows.launch(offer, options.ssh_cidr))
         return 0
     ctx.step = "the launch of an instance"
-    instance = ensure.ensure(account, offer, options.ingress)
+    instance = ensure.ensure(account, offer, options.ssh_cidr)
     account.records.save(replace(instance, ends_with_run=False))
     view.print_up(ctx, rows.instance(instance, ctx.now()))
     return 0

@@ -19,7 +19,7 @@ from orchestrator.instances.cloud import Account
 from orchestrator.instances.ensure import ensure_all
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.quote import Quote, quote
-from orchestrator.instances.region import Ingress, parse_cidr
+from orchestrator.instances.region import parse_cidr
 from orchestrator.instances.target import Ec2Target
 from orchestrator.store import Store
 from orchestrator.targets.base import Target
@@ -28,9 +28,13 @@ from orchestrator.view import plans
 
 
 class Options(msgspec.Struct, frozen=True):
-    """How an instance is launched. wait_hours: how long to keep trying while there is no capacity."""
+    """How an instance is launched.
 
-    ingress: Ingress
+    ssh_cidr: the range that may reach port 22, in AWS's form; None for this client's own address. wait_hours:
+    how long to keep trying while there is no capacity.
+    """
+
+    ssh_cidr: str | None = None
     wait_hours: float = 0.0
     dry_run: bool = False
 
@@ -38,9 +42,7 @@ class Options(msgspec.Struct, frozen=True):
 def launch_options(cidr: str | None, world: bool, wait_hours: float | None, dry_run: bool) -> Options:
     """As on the command line. UsageError for hours that are not above 0, and for a range that is refused."""
     require_positive("--wait-for-capacity", wait_hours)
-    if cidr:
-        parse_cidr(cidr, world)
-    return Options(Ingress(cidr, world), wait_hours or 0.0, dry_run)
+    return Options(parse_cidr(cidr, world) if cidr else None, wait_hours or 0.0, dry_run)
 
 
 def launch(ctx: Context, region: str, inputs: PlanInputs, word: str, options: Options) -> Target | None:
@@ -53,13 +55,13 @@ def launch(ctx: Context, region: str, inputs: PlanInputs, word: str, options: Op
     if options.dry_run:
         plan = planning.build(inputs)
         plan = replace(plan, steps=(_launch_step(offer), *plan.steps), notes=(*plan.notes, *_notes(offer)))
-        plans.print_plan(ctx, plan, rows.launch(offer, options.ingress))
+        plans.print_plan(ctx, plan, rows.launch(offer, options.ssh_cidr))
         return None
     ctx.step = "the check on this machine"
     execute.check_on_client(ctx, Store(ctx.state_dir), inputs, word)
     ctx.step = "the launch of an instance" if offer.spec.nodes == 1 else "the launch of instances"
     targets = [
-        Ec2Target(ctx, one.label, [one.region]) for one in ensure_all(Account(ctx), offer, options.ingress)
+        Ec2Target(ctx, one.label, [one.region]) for one in ensure_all(Account(ctx), offer, options.ssh_cidr)
     ]
     return targets[0] if len(targets) == 1 else GroupTarget(ctx, targets)
 
@@ -106,7 +108,7 @@ def revive(ctx: Context, target: GroupTarget, job: JobSpec, options: Options) ->
             return Revived(target, ())
         plans.print_steps(ctx, job.name, target.label, [*steps, Step("resume the run", "on all together")])
         return None
-    current, started = revival.revive(account, former, offer, options.ingress)
+    current, started = revival.revive(account, former, offer, options.ssh_cidr)
     targets = [Ec2Target(ctx, one.label, [one.region]) for one in current]
     return Revived(GroupTarget(ctx, targets), tuple(one.label for one in started))
 
@@ -139,7 +141,7 @@ def launch_with_volume(ctx: Context, former: Target, job: JobSpec, options: Opti
     offer = _as_before(ctx, record, job, options)
     if options.dry_run:
         steps = [_launch_step(offer)]
-        plans.print_steps(ctx, job.name, former.label, steps, rows.launch(offer, options.ingress))
+        plans.print_steps(ctx, job.name, former.label, steps, rows.launch(offer, options.ssh_cidr))
         return None
-    instance = revival.ensure_with_volume(account, record, offer, options.ingress)
+    instance = revival.ensure_with_volume(account, record, offer, options.ssh_cidr)
     return Ec2Target(ctx, instance.label, [instance.region])

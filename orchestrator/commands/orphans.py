@@ -10,12 +10,11 @@ from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.instances import connection, ensure, survey
-from orchestrator.instances import orphans as instance_orphans
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import PREFIX
 from orchestrator.instances.inventory import Resource
-from orchestrator.instances.orphans import Orphan
+from orchestrator.instances.survey import Orphan
 from orchestrator.targets import helper
 from orchestrator.view import instances as view
 
@@ -31,7 +30,7 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     """
     account, home = Account(ctx), settings_files.load(ctx)["region"].value
     ensure.settle(account)
-    listed = instance_orphans.find(account, survey.survey(account, home, regions), regions)
+    listed = survey.orphans(account, survey.survey(account, home, regions), regions)
     view.print_orphans(ctx, [rows.orphan(one, ctx.now()) for one in listed])
     if not listed or not end:
         return 1 if listed else 0
@@ -98,7 +97,7 @@ def _runs_on(account: Account, one: Resource) -> tuple[list[str], str]:
 
 
 def _end(account: Account, one: Resource) -> bool:
-    is_deleted = instance_orphans.end(account, one)
+    is_deleted = survey.end(account, one)
     account.ctx.talk(
         f"{one.id} is deleted" if is_deleted else f"{one.id} is not deleted yet; the next command tries again"
     )

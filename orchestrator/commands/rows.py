@@ -13,12 +13,11 @@ from orchestrator.view import ec2_answers as answers
 from orchestrator.view.instances import CostRow, InstanceRow, LaunchRow
 
 if TYPE_CHECKING:  # `status` does not load the EC2 API
-    from orchestrator.instances.orphans import Orphan
     from orchestrator.instances.quote import Quote
-    from orchestrator.instances.region import Ingress
+    from orchestrator.instances.survey import Orphan
 
 
-def launch(offer: Quote, ingress: Ingress) -> LaunchRow:
+def launch(offer: Quote, ssh_cidr: str | None) -> LaunchRow:
     """What a dry run shows of a launch. EC2 is not asked."""
     offered = offer.spec
     content = answers.Launch(
@@ -33,9 +32,9 @@ def launch(offer: Quote, ingress: Ingress) -> LaunchRow:
         worst_case_usd=None if offer.worst_case is None else round(offer.worst_case, 2),
         prices_as_of=offer.as_of,
         disk_gb=offered.root_gb + offered.data_gb,
-        ssh_cidr=ingress.cidr,
+        ssh_cidr=ssh_cidr,
     )
-    return LaunchRow(tuple(offer.lines(str(ingress))), content)
+    return LaunchRow(tuple(offer.lines(ssh_cidr)), content)
 
 
 def instance(of: Instance, now: float) -> InstanceRow:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.context import Context
-from orchestrator.instances import keys
+from orchestrator.instances import connection
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
 from orchestrator.targets.ssh import hostkeys
@@ -52,7 +52,7 @@ def _entry(ctx: Context, instance: Instance, name: str) -> list[str]:
         f"Host {name} {instance.id}",
         f"  HostName {instance.address}",
         f"  User {instance.login_user}",
-        f"  IdentityFile {_quoted(keys.user_key(ctx))}",
+        f"  IdentityFile {_quoted(connection.user_key(ctx))}",
         "  IdentitiesOnly yes",
         f"  HostKeyAlias {instance.id}",
         f"  UserKnownHostsFile {_quoted(hostkeys.own_file(ctx))}",

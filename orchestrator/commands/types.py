@@ -6,7 +6,7 @@ import msgspec
 
 from orchestrator import settings_files
 from orchestrator.context import Context
-from orchestrator.instances import catalog, price_list
+from orchestrator.instances import catalog, prices
 from orchestrator.instances.cloud import Cloud
 from orchestrator.view import ec2_answers as answers
 from orchestrator.view import instances as view
@@ -30,7 +30,7 @@ def types(ctx: Context, request: Request) -> int:
         catalog.table().region(name)
     cloud = Cloud(ctx)
     if request.refresh:
-        catalog.save(ctx.state_dir, {name: price_list.fetch(ctx, cloud, name) for name in names})
+        catalog.save(ctx.state_dir, {name: prices.fetch_on_demand(ctx, cloud, name) for name in names})
     rows = [row for name in names for row in _rows(cloud, name, request)]
     view.print_types(ctx, rows, {name: catalog.table().region(name).as_of for name in names})
     return 0
@@ -39,7 +39,7 @@ def types(ctx: Context, request: Request) -> int:
 def _rows(cloud: Cloud, region: str, request: Request) -> list[answers.InstanceType]:
     table = catalog.table()
     kinds = table.matching(request.gpu, request.gpus, (region,))
-    spot = price_list.spot(cloud, region, [kind.name for kind in kinds]) if request.spot else {}
+    spot = prices.spot_prices(cloud, region, [kind.name for kind in kinds]) if request.spot else {}
     return [
         answers.InstanceType(
             name=kind.name,

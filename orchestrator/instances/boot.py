@@ -1,9 +1,11 @@
-"""Makes a launched instance usable: builds its user-data, waits for its boot, and replaces its host key."""
+"""Makes an instance usable: its user-data and start, the wait for its boot, and its own host key."""
 
 from __future__ import annotations
 
 import json
 import re
+import tempfile
+from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
@@ -11,12 +13,11 @@ from msgspec.structs import replace
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, Unreachable, UsageError
-from orchestrator.instances import answers, changes, connection, data_volumes, keys, lifecycle
+from orchestrator.instances import answers, changes, connection, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import Instance
-from orchestrator.instances.keys import KeyPair
 from orchestrator.instances.spec import BOOT_SECONDS, LaunchSpec
 from orchestrator.targets import helper
 from orchestrator.targets.base import Refused
@@ -32,6 +33,40 @@ _COMMENT = re.compile(r"^ *#(?!cloud-config|!).*\n", re.MULTILINE)
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
 _KEY = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [\w@.: -]*)?\Z")
 _DISKS = re.compile(r"(/dev/[\w./*-]+)?\Z")
+_HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+_MAKE_SCRIPT = f"""
+next={_HOST_KEY}.next
+[ -s $next.pub ] || {{ rm -f $next; ssh-keygen -q -t ed25519 -N "" -C "" -f $next; }}
+cat $next.pub
+"""
+_SWITCH_SCRIPT = f"""
+if [ -s {_HOST_KEY}.next ]; then mv -f {_HOST_KEY}.next {_HOST_KEY}; fi
+if [ -s {_HOST_KEY}.next.pub ]; then mv -f {_HOST_KEY}.next.pub {_HOST_KEY}.pub; fi
+systemctl reload ssh 2>/dev/null || systemctl reload sshd 2>/dev/null || kill -HUP "$(cat /run/sshd.pid)"
+at=$(sshd -T 2>/dev/null | sed -n 's/^listenaddress \\([0-9.]*\\):.*/\\1/p' | head -n 1)
+key=$(cut -d ' ' -f 2 {_HOST_KEY}.pub)
+for _ in $(seq 50); do
+  ssh-keyscan -T 2 -t ed25519 "${{at:-127.0.0.1}}" 2>/dev/null | grep -qF "$key" && exit
+  sleep 0.1
+done
+echo "sshd does not offer its new key" >&2
+exit 1
+"""
+_AS_ROOT = ["sudo", "-n", "sh", "-ec"]
+MAKE_NEXT = [*_AS_ROOT, _MAKE_SCRIPT]
+"""Command that prints the next public host key, `ssh-ed25519 BASE64`, creating it if there is none."""
+SWITCH_TO_NEXT = [*_AS_ROOT, _SWITCH_SCRIPT]
+"""Command after which sshd uses the next host key and the previous one is deleted.
+
+sshd uses only one key of a type, so meanwhile the client accepts both.
+"""
+
+
+class KeyPair(msgspec.Struct, frozen=True):
+    """An ed25519 key pair in OpenSSH's format; `public` has no comment."""
+
+    private: str
+    public: str
 
 
 class UserData(msgspec.Struct, frozen=True):
@@ -87,13 +122,23 @@ class UserData(msgspec.Struct, frozen=True):
                 raise UsageError(f"the {name} of the new instance is not valid")
 
 
+def new_host_key() -> KeyPair:
+    """Returns the first host key of a new instance, replaced later, since others may read the user-data."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "host"
+        connection.generate_key(path, "")
+        private = path.read_text("utf-8")
+        kind, blob = path.with_name("host.pub").read_text("utf-8").split()[:2]
+    return KeyPair(private, f"{kind} {blob}")
+
+
 def user_data(ctx: Context, spec: LaunchSpec, host_key: KeyPair) -> str:
     """Returns the user-data of an instance, which it reads at every boot."""
     template = (files.folder("templates") / "cloud-init.yaml").read_text("utf-8")
     new_volume = ANY_VOLUME if spec.data_gb else ""
     return UserData(
         user=spec.login_user,
-        authorized_key=keys.public_key(ctx),
+        authorized_key=connection.public_key(ctx),
         host_private=host_key.private,
         host_public=host_key.public,
         deadline=int(spec.deadline),
@@ -113,9 +158,11 @@ def wait_until_ready(account: Account, instance: Instance) -> Instance:
 
     Raises Ended if the instance ends meanwhile, Unreachable if its boot fails.
     """
+    if instance.ready:
+        return instance
     instance = lifecycle.wait_until(account, instance, "running")
     if instance.volume_to_attach:
-        data_volumes.attach(account, instance)
+        changes.attach_volume(account, instance)
     address = connection.resolve(account.ctx, instance)
     first_key = instance.first_host_key
     if first_key and not instance.host_key_rotated and not hostkeys.known(account.ctx, address):
@@ -129,6 +176,27 @@ def wait_until_ready(account: Account, instance: Instance) -> Instance:
     finally:
         host.close()
     return account.records.save(replace(instance, ready=True))
+
+
+def start(account: Account, instance: Instance, hours: float, type_: str = "") -> Instance:
+    """Starts a stopped instance, with its disk, for `hours`; returns it once it is ready.
+
+    type_: the type to change it to before; "" for that of its launch.
+    """
+    instance = lifecycle.set_type(account, instance, type_ or instance.gpu_type or instance.type)
+    deadline = account.ctx.now() + hours * 3600
+    launch_spec = LaunchSpec(
+        types=(),
+        regions=(),
+        spot=instance.spot,
+        deadline=deadline,
+        job=instance.job,
+        owner=account.ctx.who,
+        login_user=instance.login_user,
+    )
+    text = user_data(account.ctx, launch_spec, new_host_key())
+    instance = lifecycle.start(account, instance, text, deadline)
+    return wait_until_ready(account, instance)
 
 
 def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
@@ -185,9 +253,9 @@ def _rotate_host_key(account: Account, instance: Instance, host: InstanceHost) -
     and sshd uses one of them.
     """
     address = connection.resolve(account.ctx, instance)
-    kind, key = _output(host, keys.MAKE_NEXT).split()[:2]
+    kind, key = _output(host, MAKE_NEXT).split()[:2]
     hostkeys.add(account.ctx, address, HostKey(kind, key))
-    _output(host, keys.SWITCH_TO_NEXT)
+    _output(host, SWITCH_TO_NEXT)
     host.close()
     host.ask("instance")  # makes a new connection, which only the new key authenticates
     hostkeys.record(account.ctx, address, HostKey(kind, key))

@@ -1,4 +1,6 @@
-"""Deletions that were decided: each is on the client's disk first, so that a later command completes it.
+"""Deletions that were decided, and the data volumes of instances.
+
+Each deletion is on the client's disk first, so that a later command completes it.
 
 A client that is killed, a lost connection, or an instance that takes long to end leaves nothing behind: every
 command that lists or launches instances calls `complete`.
@@ -6,11 +8,12 @@ command that lists or launches instances calls `complete`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import GpujobError
-from orchestrator.instances import data_volumes, lifecycle, prices, replacements, spec
-from orchestrator.instances.cloud import Account
+from orchestrator.instances import answers, lifecycle, prices, spec
+from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import TERMINATED, Description, Instance
 from orchestrator.instances.records import Change
@@ -19,6 +22,7 @@ _BUSY = ("VolumeInUse", "IncorrectState", "DependencyViolation")
 """Codes of EC2 while something that is ending still uses a resource."""
 PATIENCE = 600.0
 """Seconds to wait for an instance to be terminated; then a later command completes the rest."""
+_IN_USE_PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two calls on a volume that may be in use
 
 
 def terminate(account: Account, instance: Instance, with_volume: bool = False) -> Instance:
@@ -53,7 +57,7 @@ def delete_volume(account: Account, instance: Instance, volume: str) -> None:
     """Deletes the volume with the runs of an instance. Unreachable while it is in use."""
     change = Change("delete-volume", volume, instance.region, instance.id)
     account.records.save_change(change)
-    data_volumes.retry_while_in_use(account, lambda: _delete_volume(account, change))
+    _retry_while_in_use(account, lambda: _delete_volume(account, change))
     account.records.close_change(change.id)
 
 
@@ -105,11 +109,16 @@ def _send_termination(
     """Cancels the spot request of an instance first: EC2 would launch another instance for it."""
     _cancel_request(account, region, instance_id, description)
     change = Change("terminate", instance_id, region)
-    if description and replacements.keeps_untagged_volume(description):
+    if description and _keeps_untagged_volume(description):
         disk = {"DeviceName": spec.DATA_DEVICE, "Ebs": {"DeleteOnTermination": True}}
         parameters = {"InstanceId": instance_id, "BlockDeviceMappings": [disk]}
         _call(account, change, "modify_instance_attribute", **parameters)
     _call(account, change, "terminate_instances", InstanceIds=[instance_id])
+
+
+def _keeps_untagged_volume(of: Description) -> bool:
+    """Whether an instance has a data volume that nothing would find once the instance is terminated."""
+    return of.spot and of.data_volume is not None and spec.MANAGED not in of.tags
 
 
 def _cancel_request(account: Account, region: str, instance_id: str, description: Description | None) -> None:
@@ -164,6 +173,49 @@ def _delete_volume(account: Account, change: Change) -> None:
 def forget_volume(account: Account, instance: Instance) -> Instance:
     """Records that the volume of an instance that ended belongs to another instance now, or is gone."""
     return account.records.save(prices.without_volume(instance, account.ctx.now()))
+
+
+def attach_volume(account: Account, instance: Instance) -> None:
+    """Attaches the data volume of an earlier instance, which may still be releasing it."""
+    volume, cloud = instance.volume_to_attach, account.cloud
+
+    def call() -> None:
+        try:
+            where = {"InstanceId": instance.id, "Device": spec.DATA_DEVICE}
+            cloud.call(instance.region, "attach_volume", VolumeId=volume, **where)
+        except AwsError as error:
+            if error.code != "VolumeInUse" or not _is_attached(cloud, instance):
+                raise
+
+    _retry_while_in_use(account, call)
+
+
+def _is_attached(cloud: Cloud, instance: Instance) -> bool:
+    volumes = cloud.all(instance.region, *lifecycle.VOLUMES, VolumeIds=[instance.volume_to_attach])
+    return any(one.instance_id == instance.id for volume in volumes for one in volume.attachments)
+
+
+def _retry_while_in_use(account: Account, call: Callable[[], None]) -> None:
+    """Repeats a call on a volume while an instance may still be releasing it."""
+    account.ctx.retry(
+        call, _IN_USE_PAUSES * 2, AwsError, lambda error: error.code in ("VolumeInUse", "IncorrectState")
+    )
+
+
+def find_volume(cloud: Cloud, instance: Instance, volume: str) -> int | None:
+    """Returns the size of a volume of an instance in GB; None if it does not exist.
+
+    AccessError where these credentials are of another account, in which it does not exist either.
+    """
+    volumes: list[answers.Volume] = []
+    try:
+        volumes = cloud.all(instance.region, *lifecycle.VOLUMES, VolumeIds=[volume])
+    except AwsError as error:
+        if error.code != "InvalidVolume.NotFound":
+            raise
+    if not volumes and instance.account:
+        lifecycle.require_same_account(cloud, instance)
+    return volumes[0].size if volumes else None
 
 
 _DELETIONS = {

@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator import files, process
 from orchestrator.context import Context
+from orchestrator.core import hostchecks
 from orchestrator.core.hostfacts import HostFacts
-from orchestrator.errors import GpujobError, Unreachable
-from orchestrator.instances import changes, gpus, keys, lifecycle, prices
+from orchestrator.errors import GpujobError, NoGpus, Unreachable
+from orchestrator.instances import changes, lifecycle, prices
+from orchestrator.instances.catalog import InstanceType, table
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import STOPPED, Instance
+from orchestrator.instances.spec import BOOT_SECONDS
 from orchestrator.targets import helper
-from orchestrator.targets.base import Answer, Refused
+from orchestrator.targets.base import Answer, Host, Refused
 from orchestrator.targets.ssh import address
 from orchestrator.targets.ssh.address import Resolved, Typed
 from orchestrator.targets.ssh.host import SshHost
@@ -30,6 +36,9 @@ LEASE_SECONDS = 20 * 60.0
 """Seconds for which each renewal of its lease keeps an instance up."""
 _RENEW_SECONDS = 60.0
 _CONNECT_SECONDS = 3.0
+_LEAST_SECONDS = 60.0  # also for an instance that booted long ago: nvidia-smi may be slow
+GPU_PAUSE = 5.0  # seconds between two reads
+_MARGIN = 120.0  # seconds before an unused instance shuts itself down
 
 
 class InstanceHost(SshHost):
@@ -58,7 +67,7 @@ class InstanceHost(SshHost):
         return prices.hours(self.instance, budget_usd)
 
     def with_gpus(self, read: Callable[[], HostFacts]) -> HostFacts:
-        return gpus.wait(self._account.ctx, self.instance, self, read)
+        return wait_for_gpus(self._account.ctx, self.instance, self, read)
 
     def assign_run(self, run_id: str) -> None:
         if self.instance.managed and self.instance.ends_with_run:
@@ -146,7 +155,7 @@ def resolve(ctx: Context, instance: Instance) -> Resolved:
     """
     options = ["-o", f"HostKeyAlias={instance.id}"]
     if instance.managed:
-        key = keys.user_key(ctx)
+        key = user_key(ctx)
         options += ["-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"]
     typed = Typed(instance.label, instance.address or "", instance.login_user, None, tuple(options))
     return address.resolve(ctx, typed)
@@ -161,3 +170,82 @@ def answers(ip: str | None) -> bool:
     except OSError:
         return False
     return True
+
+
+def user_key(ctx: Context) -> Path:
+    """Returns the path of the private key that instances accept (mode 0600), which is created once.
+
+    The public key is next to it.
+    """
+    path = ctx.config_file.with_name("ec2_ed25519")
+    if not path.exists():
+        with files.lock(path.with_suffix(".lock")):
+            if not path.exists():
+                _create_user_key(path)
+    return path
+
+
+def _create_user_key(path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        private = Path(folder) / path.name
+        generate_key(private, "gpujob")
+        for file in (private.with_name(private.name + ".pub"), private):  # last what user_key looks for
+            file.replace(path.with_name(file.name))
+
+
+def public_key(ctx: Context) -> str:
+    path = user_key(ctx)
+    return path.with_name(path.name + ".pub").read_text("utf-8").strip()
+
+
+def generate_key(path: Path, comment: str) -> None:
+    """Writes an ed25519 key in OpenSSH's format to `path`, and its public half to the file next to it."""
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(path)]
+    try:
+        done = process.capture(words)
+    except FileNotFoundError:
+        raise GpujobError("ssh-keygen is not installed", "", "install openssh-client") from None
+    if done.code:
+        raise GpujobError("ssh-keygen could not create a key", done.reason)
+
+
+def wait_for_gpus(ctx: Context, instance: Instance, host: Host, read: Callable[[], HostFacts]) -> HostFacts:
+    """Returns the facts of an instance once they show the GPUs of its type.
+
+    The driver may take minutes after a boot. Raises NoGpus if they do not appear before the instance
+    would shut itself down as unused. A type that the table does not have is not verified.
+    """
+    kind = table().types.get(instance.type)
+    until = max(instance.started + BOOT_SECONDS - _MARGIN, ctx.now() + _LEAST_SECONDS)
+    facts, is_announced = read(), False
+    while kind and (problem := _mismatch(kind, facts)):
+        if ctx.now() >= until:
+            raise _no_gpus(instance, host, problem)
+        if not is_announced:
+            ctx.talk(f"waiting for the GPU driver of {instance.label}: {problem}")
+            is_announced = True
+        ctx.sleep(GPU_PAUSE)
+        facts = read()
+    return facts
+
+
+def _mismatch(kind: InstanceType, facts: HostFacts) -> str | None:
+    """Returns how the GPUs of a host differ from those of its type; None if they do not."""
+    expected = f"{kind.name} has {kind.gpus} {kind.gpu}"
+    if facts.gpus is None:
+        return f"nvidia-smi cannot read them; {expected}"
+    if len(facts.gpus) != kind.gpus:
+        return f"{len(facts.gpus)} found; {expected}"
+    others = [gpu.name for gpu in facts.gpus if not hostchecks.is_model(gpu.name, kind.gpu)]
+    return f"{others[0]} found; {expected}" if others else None
+
+
+def _no_gpus(instance: Instance, host: Host, problem: str) -> NoGpus:
+    lines: list[str] = []
+    host.run(["sh", "-c", "nvidia-smi 2>&1"], b"", {}, lines.append)
+    summary = " ".join(line.strip() for line in lines[:3])
+    return NoGpus(
+        f"{instance.label} does not have the GPUs of its type: {problem}",
+        f"nvidia-smi: {summary or 'prints nothing'}",
+        f"gpujob hosts down {instance.label} (terminates it); --set resources.gpus=0 uses its CPU",
+    )

@@ -1,4 +1,4 @@
-"""Checks whether a launch would work, without one: credentials, permissions, quota, image, network."""
+"""Checks whether a launch would work: credentials, permissions, quota, image, network; and tries one."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ from typing import Any
 
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError
-from orchestrator.instances import answers, errors, keys, lifecycle, quotas, region, spec
-from orchestrator.instances.catalog import table
-from orchestrator.instances.cloud import Cloud
+from orchestrator.instances import (
+    answers,
+    changes,
+    connection,
+    ensure,
+    errors,
+    lifecycle,
+    quote,
+    region,
+    spec,
+    survey,
+)
+from orchestrator.instances.catalog import Quota, quota_of, table
+from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
-from orchestrator.instances.quotas import Quota
+from orchestrator.instances.instance import Instance
 from orchestrator.instances.spec import Candidate, LaunchSpec
+from orchestrator.targets import helper
 
 Row = tuple[str, str, str, str]
 """A row of `doctor`: name, status (ok, warning or missing), message, how to fix it."""
+TRIAL_JOB = "gpujob-doctor"
 _POLICY = "docs/iam.md has the smallest policy that works"
 
 
@@ -33,7 +46,7 @@ def rows(ctx: Context, launch: LaunchSpec) -> list[Row]:
         _row("type", lambda: _type(cloud, candidate)),
         _row("quota", lambda: _quota(cloud, candidate)),
         *_permissions(cloud, candidate, launch),
-        _row("key", lambda: ("ok", f"{keys.user_key(ctx)}", "")),
+        _row("key", lambda: ("ok", f"{connection.user_key(ctx)}", "")),
         _row("address", lambda: _address(ctx, launch)),
     ]
 
@@ -86,7 +99,7 @@ def _type(cloud: Cloud, candidate: Candidate) -> tuple[str, str, str]:
 
 def _quota(cloud: Cloud, candidate: Candidate) -> tuple[str, str, str]:
     """Checks the quota of vCPUs, which is 0 in a new account. If it cannot be read, that is a warning."""
-    quota = quotas.of(candidate)
+    quota = quota_of(candidate)
     try:
         vcpus = _read_quota(cloud, quota)
     except AwsError as error:
@@ -160,3 +173,54 @@ def _some_image(cloud: Cloud, launch: LaunchSpec) -> str:
         return region.find_image(cloud, launch.regions[0], launch.images).id
     except GpujobError:
         return "ami-0123456789abcdef0"
+
+
+def trial_rows(account: Account, region_name: str) -> list[Row]:
+    """Launches a small instance for minutes, checks what every run relies on, and always terminates it.
+
+    The user confirms the price. Returns a row for each check.
+    """
+    started, table = account.ctx.now(), list[Row]()
+    try:
+        offer = quote.for_trial(TRIAL_JOB, region_name, started, account.ctx.who)
+        instance = ensure.ensure(account, offer)
+        seconds = account.ctx.now() - started
+        where = f"{instance.label}, {instance.type} in {instance.zone}"
+        table.append(("boot", "ok", f"{where}, was ready after {seconds:.0f} s", ""))
+        table += _trial_checks(account, instance)
+    except GpujobError as error:
+        if error.exit_code == 7:  # the price was not confirmed: nothing was launched
+            raise
+        table.append(("boot", "missing", f"{error.what}: {error.why}", error.next_step))
+    finally:
+        for left in account.records.current():
+            if left.job == TRIAL_JOB:
+                changes.terminate(account, left)
+    return [*table, _clean_up(account, region_name)]
+
+
+def _trial_checks(account: Account, instance: Instance) -> list[Row]:
+    host = connection.connect(account, instance)
+    try:
+        limits = helper.instance(host)
+    finally:
+        host.close()
+    key = "verified at the first login, and replaced by one that is not in the user-data"
+    is_limited = limits.deadline == int(instance.deadline) and bool(limits.lease)
+    switches = (
+        "deadline and lease are set" if is_limited else f"deadline {limits.deadline}, lease {limits.lease}"
+    )
+    return [
+        ("network", "ok", f"port 22 of {instance.address} answers this address alone", ""),
+        ("host key", "ok" if instance.host_key_rotated else "missing", key, "gpujob hosts list"),
+        ("shutdown", "ok" if is_limited else "missing", switches, "docs/instance.md"),
+    ]
+
+
+def _clean_up(account: Account, region_name: str) -> Row:
+    """Looks for what the trial left; its security group may stay for another instance of the user."""
+    found = survey.orphans(account, survey.survey(account, region_name, [region_name]), [region_name])
+    left = [one.resource.id for one in found if one.resource.job == TRIAL_JOB]
+    if left:
+        return ("clean-up", "missing", f"left: {', '.join(left)}", "gpujob hosts orphans --end")
+    return ("clean-up", "ok", "the instance is terminated, and nothing of it is left", "")

@@ -2,46 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
 from orchestrator.core.text import duration
 from orchestrator.errors import GpujobError, UsageError
-from orchestrator.instances import (
-    boot,
-    capacity,
-    changes,
-    contention,
-    keys,
-    launch,
-    lifecycle,
-    members,
-    prices,
-    region,
-)
+from orchestrator.instances import boot, changes, errors, launch, lifecycle, members, prices, region
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Ended
 from orchestrator.instances.instance import STOPPED, Instance, label
 from orchestrator.instances.quote import Quote
 from orchestrator.instances.records import LaunchAttempt
-from orchestrator.instances.region import Ingress
-from orchestrator.instances.spec import DEFAULT_HOURS, OWNER, LaunchSpec
+from orchestrator.instances.spec import DEFAULT_HOURS, OWNER
+
+T = TypeVar("T")
+_CAPACITY_PAUSES = (30.0, 60.0, 120.0, 300.0)  # seconds between two attempts; the last one is repeated
 
 
-def ensure(account: Account, offer: Quote, ingress: Ingress) -> Instance:
+def ensure(account: Account, offer: Quote, ssh_cidr: str | None = None) -> Instance:
     """Returns a ready instance for a job of one node, as `ensure_all` does."""
-    (instance,) = ensure_all(account, offer, ingress)
+    (instance,) = ensure_all(account, offer, ssh_cidr)
     return instance
 
 
-def ensure_all(account: Account, offer: Quote, ingress: Ingress) -> tuple[Instance, ...]:
+def ensure_all(account: Account, offer: Quote, ssh_cidr: str | None) -> tuple[Instance, ...]:
     """Returns a ready instance for each node of a job: existing ones, else new ones at a confirmed price.
 
-    An interrupted launch is resumed with the same request, so there are never others.
+    An interrupted launch is resumed with the same request, so there are never others. ssh_cidr: the range
+    that may reach port 22; None for this client's own address.
     """
-    if ingress.cidr:
-        region.parse_cidr(ingress.cidr, ingress.world)  # before EC2 gets any request
     job = offer.spec.job
     with account.records.launch_lock(job) as locked:
         if not locked:
@@ -51,14 +43,14 @@ def ensure_all(account: Account, offer: Quote, ingress: Ingress) -> tuple[Instan
         attempt = _open_attempt(account, job)
         known = _on_record(account, job)
         if not known and not attempt:
-            known = contention.find_own(account, offer.spec)
+            known = members.find_own(account, offer.spec)
         is_partly_shown = bool(known and attempt and known[0].launch == attempt.id)
         if known and not is_partly_shown and (usable := _use_all(account, known, offer)):
             return usable
         if attempt:
             return resume(account, attempt)
         what = "an instance" if offer.spec.nodes == 1 else "instances"
-        return launch_new(account, f"launching {what}:", offer, ingress)
+        return launch_new(account, f"launching {what}:", offer, ssh_cidr)
 
 
 def settle(account: Account) -> None:
@@ -84,7 +76,7 @@ def resume(account: Account, attempt: LaunchAttempt) -> tuple[Instance, ...]:
     except GpujobError:
         members.discard_if_incomplete(account, launched)
         raise
-    contention.require_first(account, instances, attempt.spec.regions, attempt.others)
+    members.require_first(account, instances, attempt.spec.regions, attempt.others)
     return instances
 
 
@@ -117,12 +109,12 @@ def start_all(account: Account, stopped: Sequence[Instance], hours: float, wait_
         try:
             for one in stopped:
                 if _at_rest(account, one).state == STOPPED:
-                    start(account, one, hours)
+                    boot.start(account, one, hours)
         except GpujobError:
             members.shut_down(account, stopped)
             raise
 
-    capacity.wait(account, wait_hours, attempt)
+    _while_no_capacity(account, wait_hours, attempt)
 
 
 def _at_rest(account: Account, instance: Instance) -> Instance:
@@ -144,7 +136,7 @@ def _use(account: Account, instance: Instance, hours: float, wait_hours: float =
     if instance.state == STOPPED:
         what = f"{instance.label} ({instance.type}) is stopped"
         ctx.confirm(f"{what}; starting it for {hours:.4g} h: {prices.at_most(instance, hours)}.")
-        return capacity.wait(account, wait_hours, lambda: start(account, instance, hours))
+        return _while_no_capacity(account, wait_hours, lambda: boot.start(account, instance, hours))
     if instance.state in ("pending", "running"):
         _require_gpus(account, instance)
         remaining = duration(max(0.0, instance.deadline - ctx.now()))
@@ -152,7 +144,7 @@ def _use(account: Account, instance: Instance, hours: float, wait_hours: float =
             f"using {instance.label}, {instance.type} in {instance.zone}, the instance of this job; "
             f"it shuts down in {remaining} (gpujob hosts extend)"
         )
-        return ready(account, instance)
+        return boot.wait_until_ready(account, instance)
     return None
 
 
@@ -214,43 +206,22 @@ def _on_record(account: Account, job: str) -> tuple[Instance, ...]:
     return account.records.members(latest) if latest else ()
 
 
-def start(account: Account, instance: Instance, hours: float, type_: str = "") -> Instance:
-    """Starts a stopped instance, with its disk, for `hours`; returns it once it is ready.
-
-    type_: the type to change it to before; "" for that of its launch.
-    """
-    instance = lifecycle.set_type(account, instance, type_ or instance.gpu_type or instance.type)
-    deadline = account.ctx.now() + hours * 3600
-    launch_spec = LaunchSpec(
-        types=(),
-        regions=(),
-        spot=instance.spot,
-        deadline=deadline,
-        job=instance.job,
-        owner=account.ctx.who,
-        login_user=instance.login_user,
-    )
-    user_data = boot.user_data(account.ctx, launch_spec, keys.new_host_key())
-    instance = lifecycle.start(account, instance, user_data, deadline)
-    return boot.wait_until_ready(account, instance)
-
-
-def launch_new(account: Account, title: str, offer: Quote, ingress: Ingress) -> tuple[Instance, ...]:
+def launch_new(account: Account, title: str, offer: Quote, ssh_cidr: str | None) -> tuple[Instance, ...]:
     """Launches instances after the user confirmed their price; returns them once all are ready."""
     ctx, regions = account.ctx, offer.spec.regions
-    others = [other for _, other in contention.find(account, offer.spec.job, regions)]
+    others = [other for _, other in members.find_others(account, offer.spec.job, regions)]
     known = [
         f"{label(other.id)} of {other.tags.get(OWNER, '')} was launched for a job with the same name"
         for other in others
     ]
-    lines = [*offer.lines(ingress.resolve(ctx)), *known]
+    lines = [*offer.lines(region.ssh_range(ctx, ssh_cidr)), *known]
     ctx.confirm("\n".join([title, *(f"  {line}" for line in lines)]))
     ids = tuple(other.id for other in others)
-    return capacity.wait(account, offer.wait_hours, lambda: _launch_once(account, offer, ingress, ids))
+    return _while_no_capacity(account, offer.wait_hours, lambda: _launch_once(account, offer, ssh_cidr, ids))
 
 
 def _launch_once(
-    account: Account, offer: Quote, ingress: Ingress, others: tuple[str, ...]
+    account: Account, offer: Quote, ssh_cidr: str | None, others: tuple[str, ...]
 ) -> tuple[Instance, ...]:
     """Launches instances; if EC2 ends one for lack of capacity, the remaining candidates are tried.
 
@@ -259,9 +230,9 @@ def _launch_once(
     ctx = account.ctx
     deadline, client = ctx.now() + offer.hours * 3600, account.records.client_id(ctx)
     launch_spec = replace(offer.spec, deadline=deadline, client=client)
-    host_key = keys.new_host_key()
+    host_key = boot.new_host_key()
     user_data = boot.user_data(ctx, launch_spec, host_key)
-    attempt = launch.begin(account, launch_spec, user_data, host_key.public, ingress.cidr, others)
+    attempt = launch.begin(account, launch_spec, user_data, host_key.public, ssh_cidr, others)
     while True:
         launched = launch.resume(account, attempt)
         try:
@@ -276,21 +247,33 @@ def _launch_once(
         except GpujobError:
             members.discard_if_incomplete(account, launched)
             raise
-        contention.require_first(account, instances, launch_spec.regions, others)
+        members.require_first(account, instances, launch_spec.regions, others)
         return instances
 
 
 def _all_ready(account: Account, launched: tuple[Instance, ...]) -> tuple[Instance, ...]:
     if len(launched) == 1:
-        return (ready(account, launched[0]),)
+        return (boot.wait_until_ready(account, launched[0]),)
     for one in launched:  # EC2 ends one that it has no capacity for within seconds: none boots in vain
         if not one.ready:
             lifecycle.wait_until(account, one, "running")
     for one in launched:
-        ready(account, account.records.get(one.id))
+        boot.wait_until_ready(account, account.records.get(one.id))
     return account.records.members(launched[0])
 
 
-def ready(account: Account, instance: Instance) -> Instance:
-    """Returns the instance once it has booted."""
-    return instance if instance.ready else boot.wait_until_ready(account, instance)
+def _while_no_capacity(account: Account, hours: float, attempt: Callable[[], T]) -> T:
+    """Repeats an attempt for some hours while EC2 has no capacity for it."""
+    ctx = account.ctx
+    until = ctx.now() + hours * 3600
+    pauses = itertools.chain(_CAPACITY_PAUSES, itertools.repeat(_CAPACITY_PAUSES[-1]))
+    while True:
+        try:
+            return attempt()
+        except GpujobError as error:
+            left = until - ctx.now()
+            if left <= 0 or not errors.is_shortage(error):
+                raise
+            pause = min(next(pauses), left)
+            ctx.talk(f"{error.what}; trying again in {duration(pause)}, for {duration(left)} at most")
+            ctx.sleep(pause)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestrator import __version__
 from orchestrator.errors import GpujobError
-from orchestrator.instances import answers, errors, launched, lifecycle, quotas, region, spec
+from orchestrator.instances import answers, catalog, errors, lifecycle, region, spec
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Action, AwsError, NoCapacity
 from orchestrator.instances.instance import Description, Instance
@@ -133,7 +133,7 @@ class _Launch:
             subnets = {zone: launch_spec.subnet}
         group = launch_spec.security_group
         if not group:
-            cidr = region.Ingress(self.attempt.ssh_cidr, world=True).resolve(self._account.ctx)
+            cidr = region.ssh_range(self._account.ctx, self.attempt.ssh_cidr)
             job = launch_spec.job if launch_spec.nodes > 1 else ""
             group = region.allow_ssh(self._account, name, cidr, vpc=vpc, job=job)
         return (subnets if launch_spec.subnet else region.subnets(cloud, name)), group
@@ -185,7 +185,8 @@ class _Launch:
             failure.candidate == candidate
             or (
                 errors.action(failure.code) is Action.NEXT_FAMILY
-                and quotas.of(failure.candidate, failure.code) == quotas.of(candidate, failure.code)
+                and catalog.quota_of(failure.candidate, failure.code)
+                == catalog.quota_of(candidate, failure.code)
             )
             for failure in self.attempt.failures
         )
@@ -206,7 +207,7 @@ def _no_capacity(attempt: LaunchAttempt) -> GpujobError:
     used_up = [one for one in attempt.failures if errors.action(one.code) is Action.NEXT_FAMILY]
     if not used_up:
         return NoCapacity(f"no capacity for {types}", reasons, next_step)
-    quota = quotas.of(used_up[0].candidate, used_up[0].code)
+    quota = catalog.quota_of(used_up[0].candidate, used_up[0].code)
     what = f"the quota {quota} is used up"
     kind = GpujobError if len(used_up) == len(attempt.failures) else NoCapacity
     return kind(what, reasons, quota.command)
@@ -234,11 +235,47 @@ def settle(account: Account) -> list[Instance]:
     return instances
 
 
-def _record(account: Account, attempt: LaunchAttempt, description: Description, region_name: str) -> Instance:
+def _record(account: Account, attempt: LaunchAttempt, of: Description, region_name: str) -> Instance:
     """Returns the record of an instance of the attempt, which is made if there is none."""
     records = account.records
-    return records.find(description.id) or records.save(
-        launched.instance(account, attempt, description, region_name)
+    return records.find(of.id) or records.save(new_record(account, attempt, of, region_name))
+
+
+def new_record(account: Account, attempt: LaunchAttempt, of: Description, region_name: str) -> Instance:
+    """Returns a record of an instance of the attempt, which may have been found after an interruption."""
+    assert attempt.request
+    launch_spec, parameters = attempt.spec, attempt.request.parameters
+    launched = min(of.launched, account.ctx.now())
+    former = account.records.find(launch_spec.rescue_of) if launch_spec.rescue_of else None
+    of_volume = account.records.of_volume(launch_spec.volume) if launch_spec.volume else []
+    return replace(
+        lifecycle.new_record(account, region_name, of, launch_spec.spot),
+        launched=launched,
+        checked=launched,
+        started=launched,
+        types=(former.types or (former.type,)) if former else launch_spec.types,
+        gpu_type=(former.gpu_type or former.type) if former else "",
+        run_spot=former is not None and (former.spot or former.run_spot),
+        state=of.state,
+        address=of.private_address if launch_spec.private_ip else of.address,
+        private_ip=launch_spec.private_ip,
+        owns_group=not launch_spec.security_group,
+        subnet=launch_spec.subnet,
+        extra_tags=launch_spec.extra_tags,
+        login_user=launch_spec.login_user,
+        job=launch_spec.job,
+        run=next((one.run for one in reversed(of_volume) if one.run), None),
+        launch=attempt.id,
+        group=spec.group_of(launch_spec, attempt.id),
+        security_group=parameters["NetworkInterfaces"][0]["Groups"][0],
+        ssh_cidr=attempt.ssh_cidr,
+        disk_gb=sum(disk["Ebs"]["VolumeSize"] for disk in parameters["BlockDeviceMappings"])
+        + launch_spec.volume_gb,
+        volume=launch_spec.volume or None,
+        volume_gb=launch_spec.volume_gb or launch_spec.data_gb,
+        volume_to_attach=launch_spec.volume or None,
+        deadline=launch_spec.deadline,
+        first_host_key=attempt.first_host_key,
     )
 
 

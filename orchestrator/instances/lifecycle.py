@@ -120,7 +120,7 @@ def allow_ssh(account: Account, instance: Instance) -> None:
     """Opens port 22 to this client's present address, or to the range that was typed at the launch."""
     if not instance.owns_group:
         return
-    cidr = region.Ingress(instance.ssh_cidr, world=True).resolve(account.ctx)
+    cidr = region.ssh_range(account.ctx, instance.ssh_cidr)
     job = instance.job if instance.group else ""
     region.allow_ssh(account, instance.region, cidr, instance.security_group, job=job)
 
@@ -198,44 +198,53 @@ def adopt(account: Account, instance_id: str, regions: list[str]) -> Instance:
     """Creates a record for an instance from what EC2 and its tags report. NotFound if no region has it."""
     for each in regions:
         if description := describe(account, each, instance_id):
-            return account.records.save(_from_description(account, each, description))
+            return account.records.save(_from_tags(account, each, description))
     raise NotFound(
         f"there is no instance {instance_id}", f"searched {', '.join(regions)}", "gpujob hosts list"
     )
 
 
-def _from_description(account: Account, region: str, description: Description) -> Instance:
-    tags, launched = description.tags, description.launched
+def _from_tags(account: Account, region: str, description: Description) -> Instance:
+    tags = description.tags
     sizes = disk_sizes(account.cloud, region, description.id)
-    instance = Instance(
-        id=description.id,
-        region=region,
-        launched=launched,
-        zone=description.zone,
-        type=description.type,
-        spot=description.spot,
-        spot_request=description.spot_request,
-        checked=launched,
+    instance = replace(
+        new_record(account, region, description),
         address=description.address or description.private_address,
         private_ip=description.address is None and description.state == "running",
         job=tags.get(spec.JOB, ""),
         launch=tags.get(spec.ATTEMPT),
         group=tags.get(spec.GROUP, ""),
         managed=tags.get(spec.MANAGED) == "1",
-        account=description.account,
-        security_group=description.security_group,
-        usd_per_hour=prices.current(
-            account.cloud, region, description.zone, description.type, description.spot
-        ),
         disk_gb=sum(sizes.values()),
         volume=description.data_volume,
         volume_gb=sizes.get(description.data_volume or "", 0),
-        started=launched,
-        deadline=description.expires or launched,
+        deadline=description.expires or description.launched,
         host_key_rotated=True,
         ready=True,
     )
     return instance.observe(description.state, account.ctx.now(), description.transition_reason)
+
+
+def new_record(account: Account, region: str, of: Description, spot: bool = False) -> Instance:
+    """Returns a record with what EC2 describes of an instance, as if it had been running since its launch.
+
+    spot: it was asked for as a spot instance, which a description may not show yet.
+    """
+    is_spot = of.spot or spot
+    return Instance(
+        id=of.id,
+        region=region,
+        launched=of.launched,
+        zone=of.zone,
+        type=of.type,
+        spot=is_spot,
+        spot_request=of.spot_request,
+        checked=of.launched,
+        started=of.launched,
+        account=of.account,
+        security_group=of.security_group,
+        usd_per_hour=prices.current(account.cloud, region, of.zone, of.type, is_spot),
+    )
 
 
 def usd_per_hour(

@@ -1,22 +1,35 @@
-"""Estimates what an instance costs: prices per hour, and sums. They are not bills."""
+"""Estimates what an instance costs, by the hour and in all, and reads current prices from AWS."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
 
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.instances.catalog import table
+from orchestrator.errors import GpujobError
+from orchestrator.instances.catalog import RegionPrices, table
 from orchestrator.instances.instance import Instance
 
 if TYPE_CHECKING:
+    from orchestrator.context import Context
     from orchestrator.instances.cloud import Cloud
     from orchestrator.instances.records import InstanceStore
 
 HOURS_PER_MONTH = 730.0  # 365 days of 24 hours / 12, as AWS's calculator counts
+API_REGION = "us-east-1"
+"""The Price List API has an endpoint here for the prices of all regions."""
+_MACHINE = {
+    "operatingSystem": "Linux",
+    "preInstalledSw": "NA",
+    "tenancy": "Shared",
+    "capacitystatus": "Used",
+    "licenseModel": "No License required",
+}
 
 
 class HourlyPrice(msgspec.Struct, frozen=True):
@@ -142,22 +155,78 @@ def current(cloud: Cloud, region: str, zone: str, type_: str, spot: bool) -> flo
 
     None where the catalog has no price of the type in this region.
     """
-    from orchestrator.instances import answers  # noqa: PLC0415
     from orchestrator.instances.errors import AwsError  # noqa: PLC0415 - `status` does not need it
 
     on_demand = table().usd(type_, region)
     if not spot:
         return on_demand
     try:
-        latest = cloud.read(
-            region,
-            "describe_spot_price_history",
-            answers.Prices,
-            InstanceTypes=[type_],
-            AvailabilityZone=zone,
-            ProductDescriptions=["Linux/UNIX"],
-            MaxResults=1,
-        )
-        return float(latest.spot_price_history[0].spot_price)
-    except (AwsError, LookupError, ValueError):
+        return spot_prices(cloud, region, [type_], zone).get(type_, on_demand)
+    except AwsError:
         return on_demand
+
+
+def spot_prices(cloud: Cloud, region: str, types: Sequence[str], zone: str = "") -> dict[str, float]:
+    """Returns the present spot price per hour of each type in its cheapest zone, or in `zone`."""
+    from orchestrator.instances import answers  # noqa: PLC0415 - `status` does not need it
+
+    lowest: dict[str, float] = {}
+    history = cloud.all(
+        region,
+        "describe_spot_price_history",
+        "SpotPriceHistory",
+        answers.Price,
+        InstanceTypes=list(types),
+        ProductDescriptions=["Linux/UNIX"],
+        StartTime=cloud.now(),
+        **({"AvailabilityZone": zone} if zone else {}),
+    )
+    for each in history:
+        with contextlib.suppress(ValueError):
+            name, usd = each.instance_type, float(each.spot_price)
+            lowest[name] = min(usd, lowest.get(name, usd))
+    return lowest
+
+
+def fetch_on_demand(ctx: Context, cloud: Cloud, region: str) -> RegionPrices:
+    """Returns today's prices of every type of the catalog that the region sells on demand."""
+    from datetime import datetime, timezone  # noqa: PLC0415 - 5 ms that `status` does not need
+
+    usd = {}
+    for name in table().types:
+        ctx.talk(f"{region}: {name}")
+        if price := _list_price(cloud, {**_MACHINE, "regionCode": region, "instanceType": name}):
+            usd[name] = price
+    if not usd:
+        raise GpujobError(f"AWS's price list has no GPU type in {region}", "", "gpujob hosts types")
+    gp3 = _list_price(cloud, {"regionCode": region, "volumeApiName": "gp3", "productFamily": "Storage"})
+    day = datetime.fromtimestamp(ctx.now(), timezone.utc).strftime("%Y-%m-%d")
+    return RegionPrices(day, gp3 or table().gp3_gb_month(region), usd)
+
+
+def _list_price(cloud: Cloud, attributes: dict[str, str]) -> float | None:
+    """Returns the highest on-demand price of the products with these attributes; None if there are none."""
+    from orchestrator.instances import answers  # noqa: PLC0415 - `status` does not need it
+
+    filters = [{"Type": "TERM_MATCH", "Field": name, "Value": value} for name, value in attributes.items()]
+    answer = cloud.read(
+        API_REGION,
+        "get_products",
+        answers.Products,
+        service="pricing",
+        ServiceCode="AmazonEC2",
+        Filters=filters,
+    )
+    return max((price for product in answer.price_list for price in _list_prices(product)), default=None)
+
+
+def _list_prices(product: str) -> Iterator[float]:
+    """Yields the prices in USD above zero of a product, which the API returns as JSON text."""
+    try:
+        terms: Any = json.loads(product)["terms"]["OnDemand"].values()
+        for term in terms:
+            for dimension in term["priceDimensions"].values():
+                if (usd := float(dimension["pricePerUnit"]["USD"])) > 0:
+                    yield usd
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return

@@ -65,8 +65,11 @@ class Quote(msgspec.Struct, frozen=True):
         """USD for an hour of all instances; None if the price is not known."""
         return self.price.running * self.spec.count if self.price else None
 
-    def lines(self, ingress: str) -> list[str]:
-        """Returns the lines that the user must confirm. `ingress`: the range that may reach port 22."""
+    def lines(self, ssh_range: str | None) -> list[str]:
+        """Returns the lines that the user must confirm.
+
+        ssh_range: what may reach port 22; None before this client's own address is looked up.
+        """
         market = "spot (at most the on-demand price)" if self.spec.spot and self.price else self._market
         end = "then it is stopped, and its disk is kept"
         if self.spec.keeps_volume:
@@ -81,7 +84,7 @@ class Quote(msgspec.Struct, frozen=True):
             f"{self._instances()}, {market}, in {', '.join(self.spec.regions)}",
             *self._price_lines(end),
             *waits,
-            f"disk {disk_gb} GB gp3{each}, encrypted; {self._access(ingress)}",
+            f"disk {disk_gb} GB gp3{each}, encrypted; {self._access(ssh_range or 'this address/32')}",
             _UNBOOTED,
         ]
 
@@ -93,14 +96,14 @@ class Quote(msgspec.Struct, frozen=True):
         types, count = " or ".join(self.spec.types), self.spec.count
         return types if count == 1 else f"{count} instances of one type in one zone, or none: {types}"
 
-    def _access(self, ingress: str) -> str:
+    def _access(self, ssh_range: str) -> str:
         where = f"in {self.spec.subnet}, " if self.spec.subnet else ""
         if self.spec.security_group:
             admits = ", which must admit its own members" if self.spec.nodes > 1 else ""
             return f"{where}security group {self.spec.security_group} as it is{admits}"
         first, last = spec.MEMBER_PORTS
         members = f"; TCP {first} to {last} open among the instances" if self.spec.nodes > 1 else ""
-        return f"{where}port 22 open to {ingress} only{members}"
+        return f"{where}port 22 open to {ssh_range} only{members}"
 
     def _price_lines(self, end: str) -> list[str]:
         price, count = self.price, self.spec.count

@@ -10,8 +10,6 @@ import ipaddress
 import re
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.instances import answers, spec
@@ -27,22 +25,9 @@ IMAGE_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch * (Ubuntu *) *"
 _IMAGE_PARAMETER = "/aws/service/deeplearning/ami/x86_64/{}/latest/ami-id"
 
 
-class Ingress(msgspec.Struct, frozen=True):
-    """The addresses that may reach port 22: the range `cidr` as typed; None for this client's own address.
-
-    `world`: a range of any size is accepted.
-    """
-
-    cidr: str | None = None
-    world: bool = False
-
-    def __str__(self) -> str:
-        """Returns the range, without looking up this client's address."""
-        return self.cidr or "this address/32"
-
-    def resolve(self, ctx: Context) -> str:
-        """Returns the range in AWS's form. UsageError if it is malformed or too wide."""
-        return parse_cidr(self.cidr, self.world) if self.cidr else f"{own_address(ctx)}/32"
+def ssh_range(ctx: Context, cidr: str | None) -> str:
+    """Returns the range that may reach port 22 in AWS's form: `cidr`, else this client's present address."""
+    return parse_cidr(cidr, world=True) if cidr else f"{own_address(ctx)}/32"
 
 
 def parse_cidr(cidr: str, world: bool) -> str:

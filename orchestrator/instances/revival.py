@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from orchestrator.errors import GpujobError, NotFound
-from orchestrator.instances import changes, data_volumes, ensure, errors, lifecycle, members, prices
+from orchestrator.instances import boot, changes, ensure, errors, lifecycle, members, prices
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import AwsError, Ended
 from orchestrator.instances.instance import STOPPED, Instance
 from orchestrator.instances.quote import FETCH_HOURS, Quote
-from orchestrator.instances.region import Ingress
 
 _AT_REST = (STOPPED, "stopping")
 
 
 def revive(
-    account: Account, former: Sequence[Instance], offer: Quote, ingress: Ingress
+    account: Account, former: Sequence[Instance], offer: Quote, ssh_cidr: str | None
 ) -> tuple[list[Instance], list[Instance]]:
     """Returns the instances of a run over several, all up, and those of them that were started or launched.
 
@@ -33,7 +32,7 @@ def revive(
     try:
         for number, one in enumerate(current):
             if one.has_ended:
-                started.append(ensure_with_volume(account, one, offer, ingress, current))
+                started.append(ensure_with_volume(account, one, offer, ssh_cidr, current))
                 current[number] = started[-1]
         stopped = [one for one in current if one.state in _AT_REST]
         if stopped:
@@ -63,7 +62,11 @@ def steps(account: Account, former: Sequence[Instance], offer: Quote) -> list[tu
 
 
 def ensure_with_volume(
-    account: Account, former: Instance, offer: Quote, ingress: Ingress, group: Sequence[Instance] = ()
+    account: Account,
+    former: Instance,
+    offer: Quote,
+    ssh_cidr: str | None = None,
+    group: Sequence[Instance] = (),
 ) -> Instance:
     """Returns a ready instance with the data volume of `former`, which has ended, in the same zone.
 
@@ -72,7 +75,7 @@ def ensure_with_volume(
     """
     ensure.settle(account)
     volume = former.volume
-    size = data_volumes.find(account.cloud, former, volume) if volume else 0
+    size = changes.find_volume(account.cloud, former, volume) if volume else 0
     if size is None:
         changes.forget_volume(account, former)
         raise _runs_are_deleted(former, f"its volume {volume} does not exist any more")
@@ -90,7 +93,7 @@ def ensure_with_volume(
             root_gb=0,
         )
         title = f"launching an instance for volume {volume}:"
-        (instance,) = ensure.launch_new(account, title, replace(offer, spec=launch_spec), ingress)
+        (instance,) = ensure.launch_new(account, title, replace(offer, spec=launch_spec), ssh_cidr)
     changes.forget_volume(account, former)
     return instance
 
@@ -110,7 +113,7 @@ def _successor(
     if former.volume is None:  # it is that of its successor, which no member of the group is known to be
         known = {one.id for one in group}
         others = [one for one in account.records.members(former) if group and one.id not in known]
-        return ensure.ready(account, others[0]) if others and not others[0].has_ended else None
+        return boot.wait_until_ready(account, others[0]) if others and not others[0].has_ended else None
     for attempt in account.records.attempts():
         if attempt.spec.volume == former.volume and (is_rescue or not attempt.spec.rescue_of):
             return ensure.resume(account, attempt)[0]
@@ -118,7 +121,7 @@ def _successor(
         if instance.volume_to_attach != former.volume:
             continue
         if is_rescue or not instance.gpu_type:
-            return ensure.ready(account, lifecycle.refresh(account, instance))
+            return boot.wait_until_ready(account, lifecycle.refresh(account, instance))
         changes.terminate(account, instance)
     return None
 
@@ -131,7 +134,7 @@ def start_to_fetch(account: Account, instance: Instance) -> Instance:
     """
     own = instance.gpu_type or instance.type
     try:
-        return ensure.start(account, instance, FETCH_HOURS)
+        return boot.start(account, instance, FETCH_HOURS)
     except (AwsError, Ended) as error:
         if not errors.is_shortage(error, or_quota=True):
             raise
@@ -139,7 +142,7 @@ def start_to_fetch(account: Account, instance: Instance) -> Instance:
     _confirm_rescue(account, instance, own, why)
     for type_ in table().rescue:
         try:
-            return ensure.start(account, account.records.get(instance.id), FETCH_HOURS, type_)
+            return boot.start(account, account.records.get(instance.id), FETCH_HOURS, type_)
         except (AwsError, Ended) as error:
             if not errors.is_shortage(error, or_quota=True):
                 raise

@@ -1,42 +1,25 @@
-"""Searches every region for what gpujob created, by its tags, and brings the records here in line with it."""
+"""Searches every region for what gpujob created, brings the records in line with it, finds orphans."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 
 import msgspec
 from msgspec.structs import replace
 
 from orchestrator.errors import AccessError, GpujobError
-from orchestrator.instances import answers, changes, errors, inventory, lifecycle, prices, replacements, spec
+from orchestrator.instances import changes, errors, inventory, lifecycle, spec
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Account, Cloud
-from orchestrator.instances.data_volumes import find as find_volume
 from orchestrator.instances.errors import AwsError
-from orchestrator.instances.instance import LIVE_STATES, Description, Instance, parse_tags
+from orchestrator.instances.instance import Description, Instance
 from orchestrator.instances.inventory import Inventory, Resource
 from orchestrator.instances.records import Change
+from orchestrator.instances.region import delete_group
+from orchestrator.instances.search import Region, search
 
 _THREADS = 8
-_OURS = {f"tag:{spec.MANAGED}": ["1"]}
-_GOING_REQUESTS = ("open", "active", "disabled")
-"""States of a spot request for which EC2 may launch or start an instance."""
-
-
-class _Region(msgspec.Struct, frozen=True):
-    """What gpujob created in a region. volumes: with the ids of the instances that they are attached to.
-
-    replacements: instances without gpujob's tag that EC2 launched for requests of gpujob.
-    """
-
-    name: str
-    instances: tuple[Description, ...]
-    volumes: tuple[tuple[Resource, tuple[str, ...]], ...]
-    requests: tuple[tuple[Resource, str], ...]
-    replacements: tuple[Resource, ...]
-    others: tuple[Resource, ...]
 
 
 def survey(account: Account, home: str, regions: Sequence[str] = (), of_user: bool = False) -> Inventory:
@@ -53,7 +36,7 @@ def survey(account: Account, home: str, regions: Sequence[str] = (), of_user: bo
         searched = list(pool.map(lambda name: _search_or_error(account.cloud, name), names))
     by_region = []
     for name, result in zip(names, searched, strict=True):
-        if isinstance(result, _Region):
+        if isinstance(result, Region):
             by_region.append(result)
         elif result.code not in errors.CLOSED or len(names) == 1:
             raise result
@@ -76,79 +59,14 @@ def _regions(account: Account, home: str) -> list[str]:
     return sorted({*account.cloud.regions(home), *recorded})
 
 
-def _search_or_error(cloud: Cloud, name: str) -> _Region | AwsError:
+def _search_or_error(cloud: Cloud, name: str) -> Region | AwsError:
     try:
-        return _search(cloud, name)
+        return search(cloud, name)
     except AwsError as error:
         return error
 
 
-def _search(cloud: Cloud, name: str) -> _Region:
-    volumes, requests, others, launched = [], [], [], dict[str, Resource]()
-    for volume in cloud.some(name, "describe_volumes", "Volumes", answers.Volume, _OURS):
-        volumes.append((_volume(volume, name), tuple(one.instance_id for one in volume.attachments)))
-    for request in cloud.some(
-        name, "describe_spot_instance_requests", "SpotInstanceRequests", answers.SpotRequest, _OURS
-    ):
-        resource, instance = _request(request, name), request.instance_id
-        if instance:
-            launched[instance] = resource
-        if resource.state in _GOING_REQUESTS:
-            requests.append((resource, instance))
-    for card in cloud.some(
-        name, "describe_network_interfaces", "NetworkInterfaces", answers.Interface, _OURS
-    ):
-        if card.status == "available":
-            others.append(_resource("interface", card.network_interface_id, name, card.tag_set, "available"))
-    groups, users = _groups(cloud, name)
-    others += groups
-    instances = tuple(lifecycle.list_managed(cloud, name, (*LIVE_STATES, "shutting-down")))
-    replaced = replacements.find(cloud, name, {**users, **launched}, {one.id for one in instances})
-    return _Region(name, instances, tuple(volumes), tuple(requests), tuple(replaced), tuple(others))
-
-
-def _resource(
-    kind: str,
-    id_: str,
-    region: str,
-    tags: answers.Tags,
-    state: str,
-    created: datetime | None = None,
-    **fields: object,
-) -> Resource:
-    since = created.timestamp() if created else 0.0
-    common = {"kind": kind, "id": id_, "region": region, "state": state, "created": since}
-    return inventory.of_tags(parse_tags(tags), **common, **fields)
-
-
-def _volume(one: answers.Volume, region: str) -> Resource:
-    usd = prices.disk_per_month(one.size, region) / prices.HOURS_PER_MONTH
-    details = {"gb": one.size, "usd_per_hour": usd}
-    return _resource("volume", one.volume_id, region, one.tags, one.state, one.create_time, **details)
-
-
-def _request(one: answers.SpotRequest, region: str) -> Resource:
-    id_, type_ = one.spot_instance_request_id, one.launch_specification.instance_type
-    return _resource("request", id_, region, one.tags, one.state, one.create_time, type=type_)
-
-
-def _groups(cloud: Cloud, name: str) -> tuple[list[Resource], dict[str, Resource]]:
-    """Returns gpujob's security groups, and id → group of the instances whose network interface uses one."""
-    groups = cloud.some(name, "describe_security_groups", "SecurityGroups", answers.Group, _OURS)
-    resources = {one.group_id: _resource("group", one.group_id, name, one.tags, "") for one in groups}
-    using = {"group-id": list(resources)}
-    users = dict[str, Resource]()
-    for card in cloud.some(
-        name, "describe_network_interfaces", "NetworkInterfaces", answers.Interface, using
-    ):
-        for id_ in {group.group_id or "" for group in card.groups} & set(resources):
-            resources[id_] = replace(resources[id_], used=True)
-            if card.attachment.instance_id:
-                users[card.attachment.instance_id] = resources[id_]
-    return list(resources.values()), users
-
-
-def _adopt(account: Account, of: _Region, of_user: bool) -> None:
+def _adopt(account: Account, of: Region, of_user: bool) -> None:
     """Records this client's instances whose records are missing; not those of a launch that is going on."""
     records, ctx = account.records, account.ctx
     client = records.client_id(ctx)
@@ -162,7 +80,7 @@ def _adopt(account: Account, of: _Region, of_user: bool) -> None:
             lifecycle.adopt(account, one.id, [of.name])
 
 
-def _update_records(account: Account, regions: Sequence[_Region]) -> Iterator[str]:
+def _update_records(account: Account, regions: Sequence[Region]) -> Iterator[str]:
     """Updates the records of instances that have not ended, and of volumes that ended ones left.
 
     Yields the ids of the instances that these credentials cannot see.
@@ -205,11 +123,13 @@ def _update_volume(account: Account, instance: Instance, volumes: dict[str, tupl
     """Forgets the volume of an instance that ended, if it is deleted or attached to another instance."""
     volume = instance.volume or ""
     is_elsewhere = any(one not in ("", instance.id) for one in volumes.get(volume, ()))
-    if is_elsewhere or (volume not in volumes and find_volume(account.cloud, instance, volume) is None):
+    if is_elsewhere or (
+        volume not in volumes and changes.find_volume(account.cloud, instance, volume) is None
+    ):
         changes.forget_volume(account, instance)
 
 
-def _resources(account: Account, of: _Region) -> Iterator[Resource]:
+def _resources(account: Account, of: Region) -> Iterator[Resource]:
     """Yields what exists in a region, each with the instance on record that it belongs to."""
     recorded = {one.id: one for one in account.records.billed()}
     kept = {one.volume: one for one in sorted(recorded.values(), key=lambda one: one.run or "")}
@@ -247,7 +167,7 @@ def _open_request(request: Resource, instance: str) -> Resource:
     return replace(request, usd_per_hour=usd, why=f"of {instance}, which has ended or has no tag of gpujob")
 
 
-def _cancel_requests(account: Account, regions: Sequence[_Region]) -> None:
+def _cancel_requests(account: Account, regions: Sequence[Region]) -> None:
     """Cancels the requests of instances on record that have ended: EC2 launches another instance for them.
 
     One that it has launched already is terminated: its tags do not name gpujob, so no later search finds it.
@@ -293,3 +213,70 @@ def survey_or_stored(account: Account, home: str, of_user: bool) -> Inventory:
         stored, retry = inventory.load(ctx.state_dir), ctx.now() - inventory.FRESH_SECONDS
         read = max(stored.read, retry + inventory.RETRY_SECONDS)
         return inventory.save(ctx.state_dir, replace(stored, read=read))
+
+
+class Orphan(msgspec.Struct, frozen=True):
+    """A resource without a record here, past its deadline, or used by nothing. `why` says which.
+
+    kept_because: why it must not be ended from here, "" if it may be. is_unknown_here: another client of the
+    user created it, and its runs are on record there alone.
+    """
+
+    resource: Resource
+    why: str
+    kept_because: str
+    is_unknown_here: bool = False
+
+
+def orphans(account: Account, inventory: Inventory, regions: list[str]) -> list[Orphan]:
+    """Returns the orphans of the regions, of all if none is named."""
+    return [
+        orphan
+        for one in inventory.resources
+        if (not regions or one.region in regions)
+        for orphan in _orphan(account, one)
+    ]
+
+
+def _orphan(account: Account, one: Resource) -> Iterator[Orphan]:
+    ctx, now = account.ctx, account.ctx.now()
+    kept_because = one.kept_because(ctx.who, account.records.client_id(ctx), now)
+    is_late = one.is_expired(now)
+    why = "; ".join(part for part in (one.why, one.damage) if part)
+    if one.kind == "instance" and (is_late or not one.record) and one.state != "shutting-down":
+        yield Orphan(one, "past its deadline" if is_late else why, kept_because)
+    elif one.kind == "volume" and not one.used and one.state != "deleting":
+        owner = account.records.find(one.record) if one.record else None
+        if owner and owner.run:
+            kept_because = f"it holds {owner.run}: gpujob fetch, or gpujob hosts down {owner.label} --purge"
+        is_other = owner is None and one.client not in ("", account.records.client_id(ctx))
+        yield Orphan(one, why, kept_because, is_other)
+    elif one.kind == "request":
+        yield Orphan(one, one.why, kept_because)
+    elif one.kind == "interface":
+        yield Orphan(one, "attached to no instance", kept_because)
+    elif one.kind == "group" and not one.used and one.owner == ctx.who:
+        yield Orphan(one, "used by no instance", "")
+
+
+def end(account: Account, resource: Resource) -> bool:
+    """Deletes the resource; returns whether it is gone. If it is not yet, a later command deletes it."""
+    if resource.kind == "instance" and not resource.request:
+        known = account.records.find(resource.id)
+        changes.terminate(account, known or lifecycle.adopt(account, resource.id, [resource.region]))
+    elif resource.kind == "group":
+        return delete_group(account.cloud, resource.region, resource.id)
+    else:
+        account.records.save_change(_change(resource))
+        changes.complete(account)
+    return all(change.id != resource.id for change in account.records.changes())
+
+
+def _change(resource: Resource) -> Change:
+    if resource.kind == "instance":
+        return Change("terminate", resource.id, resource.region)
+    if resource.kind == "volume":
+        return Change("delete-volume", resource.id, resource.region, resource.record)
+    if resource.kind == "request":
+        return Change("cancel-request", resource.id, resource.region)
+    return Change("delete-interface", resource.id, resource.region)

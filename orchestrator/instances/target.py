@@ -13,7 +13,6 @@ from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import PREFIX, Instance
 from orchestrator.instances.quote import FETCH_HOURS, for_fetch
-from orchestrator.instances.region import Ingress
 from orchestrator.targets import helper
 from orchestrator.targets.base import Target
 
@@ -109,7 +108,7 @@ class Ec2Target(Target):
     def _replace(self) -> InstanceHost:
         former = self.instance()
         offer = for_fetch(former, self._account.ctx.now(), self._account.ctx.who)
-        instance = revival.ensure_with_volume(self._account, former, offer, Ingress())
+        instance = revival.ensure_with_volume(self._account, former, offer)
         host = connection.connect(self._account, instance)
         if former.run:
             host.assign_run(former.run)

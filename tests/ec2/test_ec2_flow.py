@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator import files
-from orchestrator.instances import gpus, keys
+from orchestrator.instances import boot, connection
 from orchestrator.targets.ssh import hostkeys
 from orchestrator.targets.ssh.host import SshHost
 from tests.ec2 import user
@@ -144,7 +144,7 @@ def _files(*folders: Path) -> list[Path]:
 
 def _no_secret(ec2: FakeEC2, client: Client, results: list[Result], typed: list[str]) -> None:
     """Check that no output, file or argument contains the AWS secret or the user's private key."""
-    private = keys.user_key(client.context())
+    private = connection.user_key(client.context())
     key_line = private.read_bytes().splitlines()[2]
     canaries = (b"rig-secret-canary", key_line)
     for path in _files(client.home):
@@ -187,9 +187,9 @@ def test_a_wrong_host_key_at_the_first_connection_is_refused(
     ec2: FakeEC2, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with a man in the middle: the instance shows another key than the one in its user-data."""
-    real = keys.new_host_key
+    real = boot.new_host_key
     monkeypatch.setattr(
-        keys, "new_host_key", lambda: keys.KeyPair(private=real().private, public=real().public)
+        boot, "new_host_key", lambda: boot.KeyPair(private=real().private, public=real().public)
     )
     result = user.run(client, *UP)
     assert result.code == 4, result.err
@@ -248,7 +248,7 @@ def test_a_gpu_job_does_not_start_where_the_driver_is_broken(ec2: FakeEC2, clien
     client.job("print('on the CPU')")
     words = ("deploy", "job", "--on", "ec2", "--max-hours", "1", "--yes", *ON_BOX)
     clock = user.Clock()
-    quickly = lambda seconds: clock.sleep(seconds * (100 if seconds == gpus.PAUSE else 1))  # noqa: E731
+    quickly = lambda seconds: clock.sleep(seconds * (100 if seconds == connection.GPU_PAUSE else 1))  # noqa: E731
     result = user.run(client, *words, sleep=quickly, now=clock.now)
     assert result.code == 1, result.err
     assert "Driver/library version mismatch" in result.err

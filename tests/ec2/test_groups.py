@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.instances import gpus, lifecycle
+from orchestrator.instances import connection, lifecycle
 from orchestrator.instances.instance import Description, parse_description
 from tests.ec2 import user
 from tests.ec2.group_jobs import WORDS, job, labels, members, prepared, rules, succeed
@@ -133,7 +133,7 @@ def test_instances_without_their_gpus_are_all_ended(
 ) -> None:
     ec2.set(gpu_driver="mismatch")
     job(client)
-    monkeypatch.setattr(gpus, "PAUSE", 600.0)
+    monkeypatch.setattr(connection, "GPU_PAUSE", 600.0)
     clock = user.Clock()
     failed = client.run(*WORDS, "--set", "resources.gpus=1", sleep=clock.sleep, now=clock.now)
     assert (failed.code, "does not have the GPUs of its type" in failed.err) == (1, True), failed.err

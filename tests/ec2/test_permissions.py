@@ -10,7 +10,7 @@ import boto3
 import pytest
 from msgspec.structs import replace
 
-from orchestrator.instances import data_volumes, lifecycle, orphans, region
+from orchestrator.instances import changes, lifecycle, region, survey
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import Instance
@@ -111,7 +111,7 @@ def change(client: Client, action: str, instance: Instance) -> None:
     if action in ("ModifyInstanceAttribute", "StartInstances"):
         lifecycle.start(account, instance, "#cloud-config", instance.deadline)
     elif action == "AttachVolume":
-        data_volumes.attach(account, replace(instance, volume_to_attach=instance.volume))
+        changes.attach_volume(account, replace(instance, volume_to_attach=instance.volume))
     elif action == "RevokeSecurityGroupIngress":
         region.allow_ssh(account, instance.region, "192.0.2.1/32", instance.security_group)
     else:
@@ -119,7 +119,7 @@ def change(client: Client, action: str, instance: Instance) -> None:
         card = described["NetworkInterfaces"][0]["NetworkInterfaceId"]
         tags = [{"Key": "gpujob:managed", "Value": "1"}]
         aws().create_tags(Resources=[card], Tags=tags)
-        orphans.end(account, Resource(kind="interface", id=card, region=instance.region))
+        survey.end(account, Resource(kind="interface", id=card, region=instance.region))
 
 
 @pytest.mark.parametrize(

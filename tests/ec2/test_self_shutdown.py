@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.instances import keys as instance_keys
+from orchestrator.instances import boot
 from orchestrator.instances.boot import ANY_VOLUME, READY, volume_path
 from tests.ec2 import instances
 from tests.ec2.instances import PATIENCE, Keys, RunningInstance
@@ -207,11 +207,11 @@ def test_the_host_key_of_user_data_is_replaced_and_refused_from_then_on(
     ec2.set(kind=kind)
     instance = instances.start(ec2, keys).ready()
     instance.admit()
-    made = [instance.ssh(shlex.join(instance_keys.MAKE_NEXT)).stdout.strip() for _ in range(2)]
+    made = [instance.ssh(shlex.join(boot.MAKE_NEXT)).stdout.strip() for _ in range(2)]
     assert made[0].startswith("ssh-ed25519 ")
     assert made[0] == made[1] != public_key(keys.host)
     assert instance.ssh("true").returncode == 0  # sshd offers the old key until it is replaced
-    assert instance.ssh(shlex.join(instance_keys.SWITCH_TO_NEXT)).returncode == 0
+    assert instance.ssh(shlex.join(boot.SWITCH_TO_NEXT)).returncode == 0
     assert "Host key verification failed" in instance.ssh("true").stderr
     assert instance.ssh("true", known=made[0]).returncode == 0
     instance.cut_power()

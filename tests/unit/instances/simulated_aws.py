@@ -92,7 +92,8 @@ class SimulatedAws(Instances):
 
     def _describe_spot_price_history(self, region: str, parameters: dict[str, Any]) -> dict[str, Any]:
         usd = (table().usd(parameters["InstanceTypes"][0], region) or 0.0) * SPOT_SHARE
-        return {"SpotPriceHistory": [{"SpotPrice": str(usd)}]}
+        kind = parameters["InstanceTypes"][0]
+        return {"SpotPriceHistory": [{"InstanceType": kind, "SpotPrice": str(usd)}]}
 
     def _describe_instance_type_offerings(self, region: str, parameters: dict[str, Any]) -> dict[str, Any]:
         types = filters_of(parameters)["instance-type"]

@@ -11,11 +11,10 @@ from msgspec.structs import replace
 from orchestrator.core.resources import Ec2, Resources
 from orchestrator.core.spec import JobSpec, Limits
 from orchestrator.errors import UsageError
-from orchestrator.instances import ensure
+from orchestrator.instances import boot, ensure
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.quote import quote
-from orchestrator.instances.region import Ingress
 from tests.support import Client, new_client
 from tests.unit.instances.fake_account import FakeAccount
 
@@ -44,13 +43,13 @@ def test_an_instance_that_is_stopping_is_waited_for_and_started_again(
         ensure.lifecycle, "refresh", lambda _account, instance: replace(instance, state="stopping")
     )
     monkeypatch.setattr(ensure.lifecycle, "wait_until", wait_until)
-    monkeypatch.setattr(ensure, "start", start)
+    monkeypatch.setattr(boot, "start", start)
     job = JobSpec("job", resources=Resources(1, Ec2(types=["g5.xlarge"])), limits=Limits(max_hours=2.0))
     with new_client() as client:
         account = Account(client.context(yes=True))
         account.records.save(Instance(id="i-1", region="us-east-1", launched=1.0, job="job"))
         offer = quote(job, "us-east-1", 0.0, "me", 0)
-        assert ensure.ensure(account, offer, Ingress()).label == "ec2://i-1"
+        assert ensure.ensure(account, offer).label == "ec2://i-1"
     assert actions == ["waited for stopped", "started for 2 h"]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.errors import Exit
-from orchestrator.instances import errors, quotas
+from orchestrator.instances import catalog, errors
 from orchestrator.instances.errors import Action, AwsError
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.spec import Candidate
@@ -169,7 +169,7 @@ def test_an_encoded_error_is_omitted_and_the_command_to_decode_it_shown() -> Non
 def test_each_family_and_market_has_a_quota_of_its_own(
     kind: str, spot: bool, code: str | None, listed: str
 ) -> None:
-    quota = quotas.of(Candidate("eu-west-1", "eu-west-1a", kind, spot))
+    quota = catalog.quota_of(Candidate("eu-west-1", "eu-west-1a", kind, spot))
     assert quota.code == code
     assert quota.matches(listed)
     assert f"--quota-code {code} --region eu-west-1" in quota.command or code is None
@@ -178,7 +178,7 @@ def test_each_family_and_market_has_a_quota_of_its_own(
 
 
 def test_a_limit_of_volumes_is_not_reported_as_one_of_vcpus() -> None:
-    quota = quotas.of(Candidate("eu-west-1", "eu-west-1a", "g5.xlarge", False), "VolumeLimitExceeded")
+    quota = catalog.quota_of(Candidate("eu-west-1", "eu-west-1a", "g5.xlarge", False), "VolumeLimitExceeded")
     assert (quota.service, quota.code) == ("ebs", None)
     assert "vCPU" not in str(quota)
     assert "--service-code ebs --region eu-west-1" in quota.command

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.core.hostfacts import Gpu, HostFacts
 from orchestrator.errors import GpujobError
-from orchestrator.instances import gpus
+from orchestrator.instances import connection
 from orchestrator.instances.instance import Instance
 from orchestrator.process import Done
 from tests.support import Client, ScriptedHost, new_client
@@ -48,7 +48,7 @@ class Waiting:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def facts(self) -> HostFacts:
-        return gpus.wait(self.ctx, self.instance, Driver({}), self.read)
+        return connection.wait_for_gpus(self.ctx, self.instance, Driver({}), self.read)
 
 
 def test_a_driver_that_is_still_loading_is_waited_for(client: Client) -> None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from orchestrator.core import runfacts
 from orchestrator.errors import Unreachable
-from orchestrator.instances import connection, launched, lifecycle
+from orchestrator.instances import connection, launch, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.records import LaunchAttempt, SentRequest
@@ -124,7 +124,7 @@ def test_an_instance_launched_for_a_volume_has_the_run_of_its_record(
     account = Account(client.context())
     described = lifecycle.describe(account, "us-east-1", "i-2")
     assert described
-    assert launched.instance(account, attempt, described, "us-east-1").run == former.run
+    assert launch.new_record(account, attempt, described, "us-east-1").run == former.run
 
 
 def test_a_volume_that_was_deleted_elsewhere_is_not_listed(client: Client, aws: FakeAccount) -> None:
