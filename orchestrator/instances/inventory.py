@@ -13,10 +13,8 @@ import msgspec
 from msgspec import Struct
 
 from orchestrator import files
-from orchestrator.core import jsontext
 from orchestrator.instances import prices, spec
 from orchestrator.instances.instance import BILLED_STATES, expires
-from orchestrator.onhost.files import open_regular
 
 FRESH_SECONDS = 3600.0
 """Age up to which `status` shows the stored inventory instead of searching all regions."""
@@ -111,9 +109,8 @@ class Inventory(Struct, frozen=True, kw_only=True):
 def load(folder: Path) -> Inventory:
     """Returns the stored inventory; an empty one if there is none, or it is damaged."""
     try:
-        with open_regular(str(folder / _FILE)) as file:
-            return msgspec.convert(jsontext.parse(file.read()), Inventory)
-    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
+        return msgspec.convert(files.load_json(folder / _FILE), Inventory)
+    except (ValueError, msgspec.MsgspecError):
         return Inventory()
 
 

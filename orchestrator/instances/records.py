@@ -17,11 +17,9 @@ from msgspec import Struct
 
 from orchestrator import files
 from orchestrator.context import Context
-from orchestrator.core import jsontext
 from orchestrator.instances import catalog
 from orchestrator.instances.instance import PREFIX, Instance
 from orchestrator.instances.spec import Candidate, LaunchSpec
-from orchestrator.onhost.files import open_regular
 from orchestrator.store import Store
 
 VERSION = 2
@@ -232,13 +230,12 @@ class InstanceStore:
 
 def load(path: Path, kind: type[_T]) -> _T | None:
     """Returns the record in a file, of any format version; None if it holds no valid record."""
+    value = files.load_json(path)
     try:
-        with open_regular(str(path)) as file:
-            value = jsontext.parse(file.read())
-        if isinstance(value, dict) and "v" not in value:
+        if value and "v" not in value:
             value = _from_version_1(value)
         record = msgspec.convert(value, kind)
-    except (OSError, ValueError, RecursionError, msgspec.MsgspecError):
+    except (ValueError, msgspec.MsgspecError):
         return None
     return record if getattr(record, "id", None) == path.stem else None
 
