@@ -135,6 +135,7 @@ class Subnet(Answer, frozen=True):
     availability_zone: str
     vpc_id: str = ""
     ipv6_native: bool = False
+    outpost_arn: str = ""
 
 
 class Offering(Answer, frozen=True):

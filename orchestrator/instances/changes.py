@@ -86,15 +86,17 @@ def _try(account: Account, change: Change) -> bool:
 
 
 def _terminate(account: Account, change: Change) -> bool:
-    description = lifecycle.describe(account, change.region, change.id)
-    state = description.state if description else TERMINATED
+    record, description = account.records.find(change.id), None
+    if record:
+        record = lifecycle.refresh(account, record)
+        state = record.state
+    else:
+        description = lifecycle.describe(account, change.region, change.id)
+        state = description.state if description else TERMINATED
     if state not in ("shutting-down", TERMINATED):
         _send_termination(account, change.region, change.id, description)
         return False
     _cancel_request(account, change.region, change.id, description)
-    record = account.records.find(change.id)
-    if record:
-        record = lifecycle.refresh(account, record)
     if state != TERMINATED:
         account.ctx.talk(f"{change} is still going on; the next command checks again")
         return False
@@ -145,12 +147,14 @@ def _call(account: Account, change: Change, operation: str, **parameters: Any) -
 
     AccessError where these credentials are of another account, in which there is no such resource either.
     """
+    record = _record_of(account, change)
+    if record:  # right after the launch EC2 may not know what it created
+        account.cloud.expect(change.id, record.launched)
     try:
         account.cloud.call(change.region, operation, **parameters)
     except AwsError as error:
         if not error.code.endswith(".NotFound"):
             raise
-        record = _record_of(account, change)
         if record and record.account:
             lifecycle.require_same_account(account.cloud, record)
 

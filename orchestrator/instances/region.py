@@ -135,19 +135,33 @@ def default_vpc(cloud: Cloud, region: str) -> str:
 
 
 def find_subnet(cloud: Cloud, region: str, subnet: str) -> tuple[str, str]:
-    """Returns zone and VPC of a subnet. AwsError if the region does not have it; UsageError without IPv4."""
+    """Returns zone and VPC of a subnet. AwsError if the region does not have it.
+
+    UsageError for one without IPv4, and for one whose prices the table does not have.
+    """
     (one,) = cloud.all(region, "describe_subnets", "Subnets", answers.Subnet, SubnetIds=[subnet])
+    what = why = ""
     if one.ipv6_native:
-        what, why = f"resources.ec2.subnet: {subnet} has only IPv6", "instances are reached at IPv4 addresses"
-        raise UsageError(what, why, f"aws ec2 describe-subnets --region {region} lists others")
+        what, why = f"{subnet} has only IPv6", "instances are reached at IPv4 addresses"
+    elif not _has_prices_of_region(one, region):
+        what = f"{subnet} is in {one.outpost_arn or one.availability_zone}"
+        why = f"the known prices are those of the Availability Zones of {region}"
+    if what:
+        next_step = f"aws ec2 describe-subnets --region {region} lists others"
+        raise UsageError(f"resources.ec2.subnet: {what}", why, next_step)
     return one.availability_zone, one.vpc_id
 
 
 def subnets(cloud: Cloud, region: str) -> dict[str, str]:
-    """Returns zone → id of its default subnet."""
+    """Returns zone → id of its default subnet, for the zones with the prices of the region."""
     filters = {"default-for-az": ["true"]}
     listed = cloud.some(region, "describe_subnets", "Subnets", answers.Subnet, filters)
-    return {subnet.availability_zone: subnet.subnet_id for subnet in listed}
+    return {one.availability_zone: one.subnet_id for one in listed if _has_prices_of_region(one, region)}
+
+
+def _has_prices_of_region(subnet: answers.Subnet, region: str) -> bool:
+    """Whether a subnet is in an Availability Zone: Local and Wavelength Zones and Outposts have others."""
+    return not subnet.outpost_arn and re.fullmatch(f"{region}[a-z]", subnet.availability_zone) is not None
 
 
 def offerings(cloud: Cloud, region: str, types: Sequence[str]) -> dict[str, list[str]]:

@@ -10,12 +10,13 @@ import pytest
 from orchestrator.core.resources import Ec2, Resources
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import UsageError
-from orchestrator.instances import quote, region
-from orchestrator.instances.cloud import Cloud
+from orchestrator.instances import changes, quote, region
+from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import STOPPED
 from tests.support import Client, new_client
 from tests.unit.instances.fake_account import FakeAccount, tags
+from tests.unit.instances.simulated_aws import Killed
 from tests.unit.instances.simulated_world import HOUR
 from tests.unit.instances.test_week import Week, week
 
@@ -186,6 +187,87 @@ def test_a_subnet_without_ipv4_is_refused_before_a_launch(monkeypatch: pytest.Mo
     with new_client() as client, pytest.raises(UsageError, match="subnet-6 has only IPv6") as error:
         region.find_subnet(Cloud(client.context()), "us-east-1", "subnet-6")
     assert "aws ec2 describe-subnets" in error.value.next_step
+
+
+def test_a_subnet_in_a_local_zone_is_refused_before_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machines and disks cost more there than in the region, and the table has no prices of it."""
+    subnet = {"SubnetId": "subnet-7", "AvailabilityZone": "us-west-2-lax-1a", "VpcId": "vpc-1"}
+    monkeypatch.setattr(Cloud, "_once", lambda *_: {"Subnets": [subnet]})
+    with new_client() as client, pytest.raises(UsageError, match="us-west-2-lax-1a") as error:
+        region.find_subnet(Cloud(client.context()), "us-west-2", "subnet-7")
+    assert "price" in error.value.why
+
+
+def test_a_default_subnet_in_a_local_zone_is_left_out(week: Start) -> None:
+    one, client = started(week)
+    zones = ("us-east-1-bos-1a", "us-east-1-wl1-bos-wlz-1", "us-east-1b")
+    subnets = {"Subnets": [{"AvailabilityZone": zone, "SubnetId": f"subnet-{zone}"} for zone in zones]}
+    outpost = {
+        "AvailabilityZone": "us-east-1a",
+        "SubnetId": "subnet-us-east-1a",
+        "OutpostArn": "arn:aws:outposts",
+    }
+    subnets["Subnets"].append(outpost)
+    offered = [{"InstanceType": "g5.xlarge", "Location": zone} for zone in ("us-east-1a", *zones)]
+    one.aws._describe_subnets = lambda *_: subnets  # type: ignore[method-assign]
+    one.aws._describe_instance_type_offerings = (  # type: ignore[method-assign]
+        lambda *_: {"InstanceTypeOfferings": offered}
+    )
+    assert one.again(client, *UP)
+    assert [machine.zone for machine in one.aws.machines.values()] == ["us-east-1b"]
+
+
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_an_instance_that_ec2_loses_sight_of_for_seconds_is_kept(week: Start, is_empty: bool) -> None:
+    one, client = started(week)
+    assert one.again(client, *UP)
+    one.clock.sleep(HOUR)
+    real, back = one.aws.once, one.clock.now + 4
+
+    def once(where: str, called: str, service: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if called == "describe_instances" and one.clock.now < back:
+            if is_empty or "InstanceIds" not in parameters:
+                return {"Reservations": []}
+            raise AwsError("InvalidInstanceID.NotFound", "scripted", called, where, 400)
+        return real(where, called, service, parameters)
+
+    one.aws.once = once  # type: ignore[method-assign]
+    assert one.again(client, *UP)
+    assert (len(one.aws.machines), len(live(one))) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("operation", "code"),
+    [
+        ("cancel_spot_instance_requests", "InvalidSpotInstanceRequestID.NotFound"),
+        ("describe_instances", "InvalidInstanceID.NotFound"),
+    ],
+)
+def test_a_new_instance_that_ec2_does_not_show_yet_is_ended(week: Start, operation: str, code: str) -> None:
+    """The client was killed right after its launch, so that the next command created nothing itself."""
+    one, client = started(week)
+    real = one.aws.once
+
+    def once(where: str, called: str, service: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = real(where, called, service, parameters)
+        if called == "describe_instances" and one.aws.machines:
+            raise Killed
+        return answer
+
+    one.aws.once = once  # type: ignore[method-assign]
+    assert one.run(client, *UP, "--spot") is None
+    one.aws.once = real  # type: ignore[method-assign]
+    account = Account(client.context(now=lambda: one.clock.now, sleep=one.clock.sleep))
+    (record,) = account.records.all()
+    changes.decide(account, record, with_volume=False)
+    refuse(one, operation, code, one.clock.now + 15)
+    for _ in range(4):
+        status = one.run(client, "status")
+        assert status
+        assert status.code == 0, status.err
+        one.clock.sleep(2 * HOUR)
+    assert [machine.state for machine in one.aws.machines.values()] == ["terminated"]
+    assert [request.state for request in one.aws.requests.values()] == ["cancelled"]
 
 
 def test_a_filter_has_at_most_as_many_values_as_ec2_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
