@@ -17,8 +17,7 @@ from typing import Any, TextIO, TypeVar
 
 from msgspec import Struct, field, to_builtins
 
-from orchestrator.core import terminal
-from orchestrator.core.text import flow
+from orchestrator.core.text import flow, message
 from orchestrator.errors import UsageError, WantsYes
 
 JSON_VERSION = 2
@@ -118,7 +117,7 @@ class Context(Struct):
 
     def out(self, text: str) -> None:
         """Data, on stdout."""
-        self._write(self.stdout, terminal.message(text) + "\n")
+        self._write(self.stdout, message(text) + "\n")
 
     def answer(self, content: Struct | Mapping[str, Any]) -> None:
         """One JSON object, the only output on stdout with --json. NaN and infinity are null."""
@@ -141,7 +140,7 @@ class Context(Struct):
 
     def redraw(self, text: str) -> None:
         """Replaces the current line of stderr, which is a terminal, by `text`; it stays open."""
-        self._write(self.stderr, "\r\x1b[K" + terminal.message(text))
+        self._write(self.stderr, "\r\x1b[K" + message(text))
 
     def _write(self, stream: TextIO, text: str) -> None:
         stream.write(text)
@@ -150,7 +149,7 @@ class Context(Struct):
     def _flowed(self, text: str) -> str:
         """Filtered text for stderr, each line broken where the terminal ends."""
         room = self.columns(self.stderr)
-        return "\n".join(part for line in terminal.message(text).split("\n") for part in flow(line, room))
+        return "\n".join(part for line in message(text).split("\n") for part in flow(line, room))
 
     def ring(self) -> None:
         """The terminal's bell: something that was waited for has happened."""

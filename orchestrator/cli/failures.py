@@ -38,10 +38,10 @@ class Interrupted(GpujobError):
 
 def interrupted(ctx: Context, words: list[str]) -> Interrupted:
     """What the client knows at this moment; no host is asked."""
-    from orchestrator.commands import going
+    from orchestrator.commands import rows
 
     what = "interrupted" + (f"; cut: {ctx.step}" if ctx.step else "")
-    runs = going.describe(ctx)
+    runs = rows.going(ctx)
     more = f" and {len(runs) - _RUNS_SHOWN} more (gpujob status)" if runs[_RUNS_SHOWN:] else ""
     shown = f"still going: {', '.join(runs[:_RUNS_SHOWN])}{more}"
     why = shown if runs else "no run and no instance is known to be going"

@@ -23,7 +23,7 @@ from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Refused
 from orchestrator.view import compare_answers as answers
-from orchestrator.view.tables import print_table
+from orchestrator.view.console import print_table
 
 _WAIT = 30.0  # seconds for each of several hosts
 _MOST_COLUMNS = 4  # of metrics, and of configuration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from orchestrator.core import hostchecks, runstate
 from orchestrator.core import plan as planning
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.values import require_positive
 from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.settings_files import Setting
 from orchestrator.store import Intent, Store
@@ -25,7 +27,7 @@ from orchestrator.view import plans
 
 def deploy(ctx: Context, request: Request) -> int:
     settings, store = settings_files.load(ctx), Store(ctx.state_dir)
-    request.require_valid()
+    _require_valid(request)
     if request.resume:
         return resume.resume(ctx, settings, store, request)
     job = _load_job(ctx, settings, request)
@@ -45,11 +47,57 @@ def deploy(ctx: Context, request: Request) -> int:
     return _deploy_to_host(ctx, store, target, deployment)
 
 
+def _require_valid(request: Request) -> None:
+    """UsageError for options that exclude each other, and without a JOB for a new run."""
+    if request.queue and request.share_gpu:
+        why = "a run either waits for GPUs of its own, or shares one with others"
+        again = f"--resume {request.resume}" if request.resume else request.job
+        what = "--queue and --share-gpu exclude each other"
+        raise UsageError(what, why, f"gpujob deploy {again} --queue")
+    if request.resume and (
+        request.sets or request.data or request.name or request.init_from or request.regions
+    ):
+        what = "--resume continues a run with its original settings"
+        options = "--set, --data, --init-from, --name or --region"
+        why = f"it takes no {options}; --max-hours and --budget replace its limits"
+        raise UsageError(what, why, f"gpujob deploy --resume {request.resume}")
+    if request.job is None and not request.resume:
+        why = "a job file or the name of a job starts a run; --resume RUN alone continues one"
+        raise UsageError("JOB is missing", why, "gpujob deploy --help")
+
+
+def _overrides(request: Request) -> list[str]:
+    """KEY=VALUE of each key of the job file that an option sets."""
+    regions = [f"resources.ec2.regions={json.dumps(request.regions)}"] if request.regions else []
+    limits = []
+    for option, key, value in (
+        ("--max-hours", "max_hours", request.max_hours),
+        ("--budget", "budget_usd", request.budget),
+    ):
+        if value is not None:
+            require_positive(option, value)
+            limits.append(f"limits.{key}={value}")
+    return [*request.sets, *regions, *limits]
+
+
+def _require_no_launch(request: Request, target: str) -> None:
+    """UsageError for an option that only the launch of an instance uses."""
+    options = {
+        "--region": request.regions,
+        "--wait-for-capacity": request.wait_for_capacity,
+        "--ssh-cidr": request.ssh_cidr,
+        "--open-to-the-world": request.open_to_the_world,
+    }
+    if option := next((option for option, value in options.items() if value), None):
+        why = f"the target is {target}"
+        raise UsageError(f"{option} is for a launch", why, f"gpujob deploy {request.job} --on ec2")
+
+
 def _load_job(ctx: Context, settings: Mapping[str, Setting], request: Request) -> jobs.Job:
     """The job with the options of the command line and the alerts of the settings; its data exists."""
     assert request.job
     job = jobs.load(
-        ctx, request.job, request.overrides(), list(request.data), request.name, request.init_from
+        ctx, request.job, _overrides(request), list(request.data), request.name, request.init_from
     )
     jobs.require_data(job)
     if job.spec.notify is None and settings["notify"].value:
@@ -61,7 +109,7 @@ def _load_job(ctx: Context, settings: Mapping[str, Setting], request: Request) -
 def _target(ctx: Context, settings: dict[str, Setting], request: Request) -> Target:
     target = registry.target(ctx, settings, request.on)
     if not target.launches:
-        request.require_no_launch(target.label)
+        _require_no_launch(request, target.label)
     if target.needs_rsync and not request.dry_run:
         registry.require_transfer(ctx, target)
     return target
@@ -71,19 +119,19 @@ def _prepare(
     ctx: Context, settings: Mapping[str, Setting], request: Request, job: jobs.Job, target: Target
 ) -> Deployment:
     """Reads the job's secrets, code and data on the client."""
-    secrets: dict[str, str] = {}
-    if job.spec.pass_env:
-        secrets |= environment.secrets(ctx, job.spec.pass_env, job.env.secrets)
-    if job.spec.notify:
-        secrets |= notify.secrets(ctx, job.spec.notify, is_required=("notify",) in job.file.lines)
-    if job.spec.uses_s3 and not request.dry_run:
+    secrets, spec = dict[str, str](), job.spec
+    if spec.pass_env:
+        secrets |= environment.secrets(ctx, spec.pass_env, job.env.secrets)
+    if spec.notify:
+        secrets |= notify.secrets(ctx, spec.notify, is_required=("notify",) in job.file.lines)
+    if not request.dry_run and spec.uses_s3:
         secrets |= s3.secrets(ctx, job)
     ctx.step = "reading code and data"
     trees = inputs.sources(ctx, job, settings)
     known = inputs.collect(ctx, job, trees, target, share_gpu=request.share_gpu, queue=request.queue)
     if not request.dry_run:  # whose plan lists them
         plans.print_warnings(ctx, known.warnings)
-    if request.queue and job.spec.resources.nodes > 1:
+    if request.queue and spec.resources.nodes > 1:
         why = "each host has a queue of its own, and a run over several hosts starts on all at once"
         raise UsageError("--queue takes one host", why, "gpujob deploy JOB --on HOST --queue")
     assert request.job

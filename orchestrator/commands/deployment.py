@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,8 +9,6 @@ import msgspec
 
 from orchestrator.commands.jobs import Job
 from orchestrator.core.inputs import PlanInputs
-from orchestrator.core.values import require_positive
-from orchestrator.errors import UsageError
 from orchestrator.source import Source
 
 if TYPE_CHECKING:
@@ -41,47 +38,6 @@ class Request(msgspec.Struct, frozen=True):
     wait_for_capacity: float | None = None
     queue: bool = False
     regions: tuple[str, ...] = ()
-
-    def require_valid(self) -> None:
-        """UsageError for options that exclude each other, and without a JOB for a new run."""
-        if self.queue and self.share_gpu:
-            why = "a run either waits for GPUs of its own, or shares one with others"
-            again = f"--resume {self.resume}" if self.resume else self.job
-            what = "--queue and --share-gpu exclude each other"
-            raise UsageError(what, why, f"gpujob deploy {again} --queue")
-        if self.resume and (self.sets or self.data or self.name or self.init_from or self.regions):
-            what = "--resume continues a run with its original settings"
-            options = "--set, --data, --init-from, --name or --region"
-            why = f"it takes no {options}; --max-hours and --budget replace its limits"
-            raise UsageError(what, why, f"gpujob deploy --resume {self.resume}")
-        if self.job is None and not self.resume:
-            why = "a job file or the name of a job starts a run; --resume RUN alone continues one"
-            raise UsageError("JOB is missing", why, "gpujob deploy --help")
-
-    def overrides(self) -> list[str]:
-        """KEY=VALUE of each key of the job file that an option sets."""
-        regions = [f"resources.ec2.regions={json.dumps(self.regions)}"] if self.regions else []
-        limits = []
-        for option, key, value in (
-            ("--max-hours", "max_hours", self.max_hours),
-            ("--budget", "budget_usd", self.budget),
-        ):
-            if value is not None:
-                require_positive(option, value)
-                limits.append(f"limits.{key}={value}")
-        return [*self.sets, *regions, *limits]
-
-    def require_no_launch(self, target: str) -> None:
-        """UsageError for an option that only the launch of an instance uses."""
-        options = {
-            "--region": self.regions,
-            "--wait-for-capacity": self.wait_for_capacity,
-            "--ssh-cidr": self.ssh_cidr,
-            "--open-to-the-world": self.open_to_the_world,
-        }
-        if option := next((option for option, value in options.items() if value), None):
-            why = f"the target is {target}"
-            raise UsageError(f"{option} is for a launch", why, f"gpujob deploy {self.job} --on ec2")
 
     def launch_options(self) -> Options:
         from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2

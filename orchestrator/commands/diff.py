@@ -14,8 +14,7 @@ from orchestrator.core.rundetails import RunDetails, TreeDetails
 from orchestrator.core.text import counted
 from orchestrator.errors import Exit, UsageError
 from orchestrator.view import compare_answers as answers
-from orchestrator.view.console import Paint
-from orchestrator.view.tables import print_table
+from orchestrator.view.console import Paint, print_table
 
 GROUPS = ("code", "config", "data", "environment", "metrics")
 _UNCHANGED = ("PATH", "PYTHONPATH", "VIRTUAL_ENV")  # follow from the environment and the trainers' code

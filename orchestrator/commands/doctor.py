@@ -27,8 +27,8 @@ from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
 from orchestrator.targets.ssh import rsync
 from orchestrator.view import answers
+from orchestrator.view.console import print_table
 from orchestrator.view.status import gpus
-from orchestrator.view.tables import print_table
 
 Row = tuple[str, str, str, str]  # what, ok | warning | missing, detail, fix
 

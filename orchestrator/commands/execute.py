@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 
 from orchestrator import process
-from orchestrator.commands import inputs, jobs, s3, trainer_errors
+from orchestrator.commands import inputs, s3, trainer_errors
 from orchestrator.context import Context
-from orchestrator.core import decode, hostchecks
+from orchestrator.core import decode, events, hostchecks
 from orchestrator.core import plan as planning
 from orchestrator.core.events import CheckReport
 from orchestrator.core.hostfacts import GpuProcess, HostFacts
@@ -184,13 +184,7 @@ def run(ctx: Context, host: Host | None, store: Store, step: CheckStep, fresh: b
 
 
 def _run(ctx: Context, host: Host | None, step: CheckStep) -> CheckReport:
-    lines: list[str] = []
     progress = plans.Progress(ctx)
-
-    def on_line(line: str) -> None:
-        lines.append(line)
-        progress.line(line)
-
     python, words = step.python or ctx.python, ["check", step.trainer]
     request = {
         name: value for name, value in msgspec.structs.asdict(step.request).items() if value is not None
@@ -198,13 +192,12 @@ def _run(ctx: Context, host: Host | None, step: CheckStep) -> CheckReport:
     stdin = json.dumps(request).encode()
     with progress:
         if step.on_client or host is None:
-            done = process.trainers(python, words, ctx.env, stdin=stdin, on_line=on_line)
+            done = process.trainers(python, words, ctx.env, stdin=stdin, on_line=progress.line)
         else:
             cwd = step.pythonpath  # as process.trainers has it
             words, env = [python, "-m", "trainers", *words], {"PYTHONPATH": cwd}
-            done = host.run(words, stdin, env, on_line, cwd=cwd)
-    report = jobs.find_report(lines)
+            done = host.run(words, stdin, env, progress.line, cwd=cwd)
+    report = events.find_report(progress.lines)
     if report is None:
-        why, next_step = trainer_errors.reason(done.err), trainer_errors.next_step(ctx, done.err)
-        raise GpujobError("the trainer's check failed", why, next_step)
+        raise trainer_errors.check_failed(ctx, done.err)
     return msgspec.structs.replace(report, unusable=done.code == NO_USABLE_DATA)

@@ -1,10 +1,11 @@
-"""The log of a run until it ends, and how it ended: `monitor --stream` and `deploy --follow`."""
+"""A run followed: its log until it ends (`monitor --stream`, `deploy --follow`), and the events it adds."""
 
 from __future__ import annotations
 
 from orchestrator.commands import runs
 from orchestrator.context import Context
-from orchestrator.core import runstate
+from orchestrator.core import events, runstate
+from orchestrator.core.events import Event
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import Exit, GpujobError, JobFailed, NotFound
 from orchestrator.store import Store
@@ -74,3 +75,20 @@ def _next(state: runstate.RunState, run_id: str) -> str:
 
 def removed(run_id: str) -> NotFound:
     return NotFound(f"run {run_id} was removed while it was watched", "", "gpujob status")
+
+
+_READ = 4 << 20  # bytes of events that one look reads, of however many
+
+
+class RunEvents:
+    """The events of a run, or what its log says of progress and metrics as long as it writes none."""
+
+    def __init__(self) -> None:
+        self._offsets = {helper.read_events: 0, helper.read_log_events: 0}
+
+    def read(self, host: Host, run: RunFacts) -> tuple[tuple[Event, ...], bool]:
+        """What is new, and whether it begins with the run's first event."""
+        read = helper.read_log_events if run.from_log else helper.read_events
+        is_first = self._offsets[read] == 0
+        text, self._offsets[read] = read(host, run.id, self._offsets[read], _READ)
+        return events.parse(text.splitlines()), is_first

@@ -37,9 +37,9 @@ def digests(ctx: Context) -> Digests:
 def sources(ctx: Context, job: Job, settings: Mapping[str, Setting]) -> dict[str, Source]:
     """The code trees that the job needs, by role, as they are on the client."""
     trees = {}
-    if job.code_folder:
+    if folder := job.code_folder:
         scope = _scope(ctx, job, ctx.path(settings["root"].value))
-        trees["job"] = source.read(job.code_folder, digests(ctx), scope)
+        trees["job"] = source.read(folder, digests(ctx), scope)
     if job.spec.trainer:
         trees["trainers"] = source.package(files.trainers_folder())
     return trees
@@ -55,7 +55,7 @@ def collect(
     queue: bool = False,
 ) -> PlanInputs:
     """What the client knows, before a host was asked anything; see `with_facts`."""
-    is_local = target.is_local
+    is_local, spec = target.is_local, job.spec
     codes = {role: _code(role, tree) for role, tree in trees.items()}
     names = [name for name in job.data if is_local or name not in job.on_host]
     notes = list[str]()
@@ -66,14 +66,14 @@ def collect(
     messages, imports = job.file.notes, tuple[str, ...]()
     if (code := trees.get("job")) is not None:
         messages += code.notes
-        if job.spec.command:
+        if spec.command:
             messages += codechecks.require(job, code, is_local)
-            imports = () if job.spec.image else codechecks.frameworks(job, code)
+            imports = () if spec.image else codechecks.frameworks(job, code)
     return PlanInputs(
-        job=job.spec,
+        job=spec,
         source=job.file.source,
         target=target.label,
-        identity=new_identity(ctx, job.spec.name),
+        identity=new_identity(ctx, spec.name),
         facts=None,
         code=codes.get("job"),
         trainers=codes.get("trainers"),
@@ -85,7 +85,7 @@ def collect(
         requirements=job.env.requirements,
         packages=job.packages,
         variables=job.env.variables,
-        setup=environment.read_setup(job.file, trees, job.env.variables) if job.spec.setup else None,
+        setup=environment.read_setup(job.file, trees, job.env.variables) if spec.setup else None,
         survives_logout=target.survives_logout,
     )
 
@@ -98,14 +98,14 @@ def with_facts(inputs: PlanInputs, host: Host, job: Job) -> PlanInputs:
         known.get(name) or _on_host(host, job, name, facts.data_folders.get(name)) for name in job.data
     )
     complete = replace(inputs, target=host.label, facts=facts, data=data)
-    if not job.spec.command:
+    if not complete.job.command:
         return complete
     python = hostchecks.choose(facts, complete)
     return replace(complete, warnings=inputs.warnings + commandchecks.warnings(complete, python))
 
 
 def _facts(host: Host, job: Job, inputs: PlanInputs) -> HostFacts:
-    spec, packages, commands = job.spec, list(job.packages), list[str]()
+    spec, packages, commands = inputs.job, list(job.packages), list[str]()
     brings_own = bool(job.env.requirements is not None or spec.setup)  # an environment, with its commands
     pythons = list[str]()
     if spec.command:

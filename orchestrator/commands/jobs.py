@@ -15,11 +15,11 @@ from orchestrator.commands import environment, trainer_errors, weights
 from orchestrator.commands.environment import JobEnvironment
 from orchestrator.commands.weights import HOST
 from orchestrator.context import Context
-from orchestrator.core import events, groups, jsontext, s3, spec
+from orchestrator.core import events, groups, s3, spec
 from orchestrator.core.events import CheckReport
 from orchestrator.core.spec import Env, JobFile, JobSpec
 from orchestrator.core.text import closest
-from orchestrator.errors import GpujobError, UsageError
+from orchestrator.errors import UsageError
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -238,10 +238,9 @@ def _check_config(ctx: Context, file: JobFile) -> CheckReport:
     lines: list[str] = []
     words, stdin = ["check", file.spec.trainer or ""], json.dumps(request).encode()
     done = process.trainers(ctx.python, words, ctx.env, stdin=stdin, on_line=lines.append)
-    checked = find_report(lines)
+    checked = events.find_report(lines)
     if checked is None:
-        why, step = trainer_errors.reason(done.err), trainer_errors.next_step(ctx, done.err)
-        raise GpujobError("the trainer's check gave no report", why, step)
+        raise trainer_errors.check_failed(ctx, done.err)
     if errors := checked.errors:
         where = (file.where("config", *([error.key] if error.key else [])) for error in errors)
         lines = [f"{at}: {error.message}" for at, error in zip(where, errors, strict=True)]
@@ -262,15 +261,3 @@ def _paths_as_data(file: JobFile, options: Sequence[str]) -> JobFile:
         data[name] = place
         lines["data", name] = lines.get(("config", name), 0)
     return replace(file.with_spec(config=config, data=data), lines=lines)
-
-
-def find_report(lines: list[str]) -> CheckReport | None:
-    """The report among the lines that `python -m trainers check` printed."""
-    for line in reversed(lines):
-        try:
-            value = jsontext.parse_object(line)
-        except jsontext.BadJson:
-            continue
-        if value.get("event") == "report":
-            return events.parse_report(value)
-    return None

@@ -12,7 +12,7 @@ from orchestrator.commands import follow, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.logquery import LogQuery
-from orchestrator.core.terminal import harmless
+from orchestrator.core.text import harmless
 from orchestrator.core.values import parse_since
 from orchestrator.errors import Exit, UsageError
 from orchestrator.store import Store

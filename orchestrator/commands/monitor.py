@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from orchestrator import registry, settings_files
 from orchestrator.commands import follow, rows, runs
-from orchestrator.commands.run_events import RunEvents
+from orchestrator.commands.follow import RunEvents
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.history import History

@@ -12,7 +12,7 @@ from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import Machine
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.core.terminal import harmless
+from orchestrator.core.text import harmless
 from orchestrator.errors import Exit, GpujobError, Unreachable
 from orchestrator.instances.records import InstanceStore
 from orchestrator.settings_files import Setting

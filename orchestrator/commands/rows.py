@@ -1,14 +1,16 @@
-"""Instances, orphans and costs as rows for the view."""
+"""Instances, orphans and costs as rows for the view, and what goes on or costs in a few words."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchestrator.context import Context
 from orchestrator.core import groups, runstate
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.inventory import Inventory
-from orchestrator.store import CachedRun
+from orchestrator.instances.records import InstanceStore
+from orchestrator.store import CachedRun, Store
 from orchestrator.view import ec2_answers as answers
 from orchestrator.view.instances import CostRow, InstanceRow, LaunchRow
 
@@ -119,3 +121,19 @@ def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> CostRow:
         wasted_usd=round(max(0.0, total - useful), 4),
         runs={run_id: round(each, 4) for run_id, each in usd.items()},
     )
+
+
+def going(ctx: Context) -> list[str]:
+    """What runs or costs without gpujob, as far as the client knows; no host is asked.
+
+    Runs that go on, the latest first, instances that are billed, and launches that were begun.
+    """
+    instances, now = InstanceStore(ctx.state_dir), ctx.now()
+    cached = [run for run in Store(ctx.state_dir).runs().values() if runstate.is_going(run.facts, now)]
+    rows = [f"{run.facts.id} on {run.target}" for run in reversed(cached)]
+    rows += [
+        f"{one.label} ({one.type}, ${prices.of(one).running:.3f}/h)"
+        for one in instances.current()
+        if one.is_billed
+    ]
+    return rows + [f"the launch of an instance for {one.spec.job}" for one in instances.attempts()]

@@ -8,9 +8,8 @@ from orchestrator import registry, settings_files
 from orchestrator.commands import hosts, runs
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.core.runfacts import RunFacts
+from orchestrator.core.runfacts import Files, RunFacts, Written
 from orchestrator.core.text import counted, duration, size
-from orchestrator.core.written import Files, Written
 from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.instances.cloud import Account
 from orchestrator.store import Store

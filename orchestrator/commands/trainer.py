@@ -19,8 +19,7 @@ from orchestrator.errors import Exit, GpujobError, NotFound, UsageError
 from orchestrator.onhost import host_facts
 from orchestrator.targets.local import pythons
 from orchestrator.view import plans, results
-from orchestrator.view.console import harmless
-from orchestrator.view.tables import print_table
+from orchestrator.view.console import harmless, print_table
 
 Line = dict[str, Any]
 """JSON of a trainer, which --json prints as it is."""
@@ -157,21 +156,11 @@ def _absolute(ctx: Context, item: str) -> str:
 
 def _call(ctx: Context, words: list[str], python: str | None = None, may_fail: bool = False) -> list[Line]:
     """The JSON lines that the trainer printed, without its progress."""
-    lines: list[Line] = []
-    command, progress = words[0], plans.Progress(ctx)
-
-    def on_line(text: str) -> None:
-        progress.line(text)
-        try:
-            value = jsontext.parse(text)
-        except jsontext.BadJson:
-            value = {"message": text}
-        if isinstance(value, dict) and value.get("event") != "progress":
-            lines.append(value)
-
-    with progress:
-        words = ["-C", str(ctx.cwd), *words]
-        done = process.trainers(python or _python(ctx), words, ctx.env, on_line=on_line)
+    command, words = words[0], ["-C", str(ctx.cwd), *words]
+    with plans.Progress(ctx) as progress:
+        done = process.trainers(python or _python(ctx), words, ctx.env, on_line=progress.line)
+    values = [_parsed(text) for text in progress.lines]
+    lines = [one for one in values if isinstance(one, dict) and one.get("event") != "progress"]
     if done.code and not (may_fail and lines):
         why = trainer_errors.reason(done.err)
         if done.code == Exit.USAGE:
@@ -181,6 +170,14 @@ def _call(ctx: Context, words: list[str], python: str | None = None, may_fail: b
         step = trainer_errors.next_step(ctx, done.err)
         raise GpujobError(f"{command} failed: {why}", meaning(done.code), step)
     return lines
+
+
+def _parsed(text: str) -> Any:
+    """A line of the trainer; one that is no JSON is its message."""
+    try:
+        return jsontext.parse(text)
+    except jsontext.BadJson:
+        return {"message": text}
 
 
 def _python(ctx: Context, required: bool = True) -> str:

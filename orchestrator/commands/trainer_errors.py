@@ -7,6 +7,7 @@ import re
 
 from orchestrator import files
 from orchestrator.context import Context
+from orchestrator.errors import GpujobError
 
 _FRAME = re.compile(r'^ *File "(.*/)?(trainers/.+)", line (\d+), in ', re.MULTILINE)
 _TRACEBACK = "Traceback (most recent call last):"
@@ -18,6 +19,11 @@ def reason(printed: str) -> str:
     last = lines[-1] if lines else "it printed nothing"
     frames = list(_FRAME.finditer(printed.rpartition(_TRACEBACK)[2]))
     return f"{last} ({frames[-1][2]}:{frames[-1][3]})" if frames else last
+
+
+def check_failed(ctx: Context, printed: str) -> GpujobError:
+    """The error for a check that gave no report, by what it printed on stderr."""
+    return GpujobError("the trainer's check failed", reason(printed), next_step(ctx, printed))
 
 
 def next_step(ctx: Context, printed: str) -> str:

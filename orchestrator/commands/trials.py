@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from orchestrator.commands import deploy as deploying
 from orchestrator.commands import study
 from orchestrator.commands.deployment import Request
-from orchestrator.commands.run_events import RunEvents
+from orchestrator.commands.follow import RunEvents
 from orchestrator.commands.study import Terms
 from orchestrator.context import Context
 from orchestrator.core import events, runstate

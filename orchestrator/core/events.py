@@ -149,6 +149,18 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
         return [finding for finding in self.findings if finding.severity == "error"]
 
 
+def find_report(lines: list[str]) -> CheckReport | None:
+    """The report among the lines that `python -m trainers check` printed."""
+    for line in reversed(lines):
+        try:
+            value = jsontext.parse_object(line)
+        except jsontext.BadJson:
+            continue
+        if value.get("event") == "report":
+            return parse_report(value)
+    return None
+
+
 def parse_report(value: object) -> CheckReport | None:
     """None where any part cannot be read: an error that cannot be read must not pass for none."""
     if not isinstance(value, dict) or not isinstance(value.get("findings"), list):

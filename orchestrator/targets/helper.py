@@ -11,8 +11,7 @@ from orchestrator.core import containers, decode, hostfacts, rundetails, runfact
 from orchestrator.core.decode import Count, S, Size
 from orchestrator.core.hostfacts import HostFacts, HostSnapshot
 from orchestrator.core.rundetails import RunDetails
-from orchestrator.core.runfacts import RunFacts
-from orchestrator.core.written import Written
+from orchestrator.core.runfacts import RunFacts, Written
 from orchestrator.targets.base import Answer, BadAnswer, Host
 
 if TYPE_CHECKING:  # for an annotation only: `status` does not need it

@@ -18,7 +18,7 @@ from typing import Any
 from orchestrator import files as local_files
 from orchestrator import process
 from orchestrator.context import Context
-from orchestrator.core import jsontext, terminal, tmux
+from orchestrator.core import jsontext, tmux
 from orchestrator.core.logquery import EVERYTHING, BadPage, LogQuery, Pages
 from orchestrator.core.text import size
 from orchestrator.errors import GpujobError, NotFound, Unreachable
@@ -189,7 +189,7 @@ class HelperHost(Host):
             nonlocal is_shown
             hashed = heartbeat.integer("hashed") or 0
             for line in heartbeat.texts("lines"):
-                self._ctx.talk(f"  {terminal.message(line)}")
+                self._ctx.talk(f"  {line}")
             if hashed > 0 and self._ctx.shows_progress:
                 is_shown = True
                 self._ctx.redraw(f"  {self.label} hashes its files: {size(hashed)}")

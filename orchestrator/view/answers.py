@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.core.events import DataReport, Finding
 from orchestrator.core.hostfacts import Disk, Gpu, Memory
-from orchestrator.core.written import Written
+from orchestrator.core.runfacts import Written
 from orchestrator.view.answer import Answer, Part, Time, Usd
 from orchestrator.view.ec2_answers import Instance, Launch, Resource
 

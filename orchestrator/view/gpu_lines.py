@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from rich.console import RenderableType
+import msgspec
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from orchestrator.core.hostfacts import Machine
 from orchestrator.view.console import condense, sparkline
 from orchestrator.view.status import gpus
-from orchestrator.view.words import Words
 
 _KEPT = 600  # samples of each GPU
 _CELLS = 16
@@ -57,3 +57,18 @@ def _bars(uses: list[float]) -> str:
 
 def _shown(value: int | None) -> str:
     return "?" if value is None else str(value)
+
+
+class Words(msgspec.Struct, frozen=True):
+    """Words that stay whole where the line is wide enough for each of them."""
+
+    words: Sequence[Text]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = Text()
+        for word in self.words:
+            if line and line.cell_len + 2 + word.cell_len > options.max_width:
+                yield line
+                line = Text()
+            line.append("  " if line else "").append_text(word)
+        yield line

@@ -11,7 +11,7 @@ from orchestrator.context import Context
 from orchestrator.core.text import counted, duration, flow
 from orchestrator.core.values import iso
 from orchestrator.view import ec2_answers as answers
-from orchestrator.view.tables import print_table
+from orchestrator.view.console import print_table
 
 
 class InstanceRow(msgspec.Struct, frozen=True):

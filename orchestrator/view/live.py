@@ -21,13 +21,11 @@ from orchestrator.core import events as ev
 from orchestrator.core import runstate
 from orchestrator.core.history import History, Series, best
 from orchestrator.core.hostfacts import Machine
-from orchestrator.core.terminal import harmless, plain
-from orchestrator.core.text import duration
+from orchestrator.core.text import duration, harmless, plain
 from orchestrator.view.console import colours, sparkline, stretch
 from orchestrator.view.dashboard import NOTHING, Surroundings
-from orchestrator.view.gpu_lines import GpuHistory
+from orchestrator.view.gpu_lines import GpuHistory, Words
 from orchestrator.view.status import RunReport, headline
-from orchestrator.view.words import Words
 
 _LEAST_CURVE = 8
 _HEALTH = 3

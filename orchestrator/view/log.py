@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import TextIO
 
-from orchestrator.core.terminal import Filter
+from orchestrator.core.text import Filter
 
 
 class Writer:

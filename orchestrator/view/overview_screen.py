@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.context import Context
-from orchestrator.core.terminal import plain
+from orchestrator.core.text import plain
 from orchestrator.view.overview import LiveRun, Notices, table
 
 _NUMBERS = ("progress", "loss", "left", "GPU", "$/h")

@@ -14,9 +14,8 @@ from orchestrator.core.plan import CheckStep, Plan, Step
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import counted, flow, size
 from orchestrator.view import answers
-from orchestrator.view.console import Paint, harmless
+from orchestrator.view.console import Paint, harmless, lines, print_table
 from orchestrator.view.instances import LaunchRow, print_launch
-from orchestrator.view.tables import lines, print_table
 
 SHOWN_ID = "<date>-<id>"
 
@@ -149,9 +148,10 @@ _STYLE = {"error": "red", "warning": "yellow", "info": "blue"}
 
 
 class Progress:
-    """One line on a terminal, renewed in place; nothing where there is none."""
+    """One line on a terminal, renewed in place; nothing where there is none. `lines`: what was printed."""
 
     def __init__(self, ctx: Context) -> None:
+        self.lines: list[str] = []
         self._ctx = ctx
         self._shown = not ctx.json and ctx.stderr.isatty()
 
@@ -159,7 +159,8 @@ class Progress:
         return self
 
     def line(self, text: str) -> None:
-        """One event line of the trainer."""
+        """One line of the trainer, which may be an event."""
+        self.lines.append(text)
         if not self._shown:
             return
         try:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from orchestrator.context import Context
 from orchestrator.core.results import Evaluation, Export, Prediction
-from orchestrator.view.console import harmless
-from orchestrator.view.tables import lines
+from orchestrator.view.console import harmless, lines
 
 _SHOWN, _CLASSES = 10, 30  # wrong answers and classes in the tables; --json has all of them
 

@@ -15,11 +15,10 @@ from orchestrator.core.runstate import RunState
 from orchestrator.core.text import duration, flow, size
 from orchestrator.core.values import iso
 from orchestrator.view import answers, companions
-from orchestrator.view.console import Paint, harmless
+from orchestrator.view.console import Paint, harmless, print_table
 from orchestrator.view.ec2_answers import Resource
 from orchestrator.view.headlines import headline as headline
 from orchestrator.view.instances import InstanceRow, print_resources
-from orchestrator.view.tables import print_table
 
 _GOING = (*runstate.GOING, runstate.Unreachable)
 _STYLE = {

@@ -10,7 +10,7 @@ from orchestrator.context import Context
 from orchestrator.core.space import Value
 from orchestrator.core.text import counted
 from orchestrator.view import compare_answers as answers
-from orchestrator.view import tables
+from orchestrator.view.console import print_table
 
 if TYPE_CHECKING:
     import optuna
@@ -65,7 +65,7 @@ def print_sweep(ctx: Context, content: answers.Sweep, folder: str) -> None:
         values = [number(trial.params[key]) if key in trial.params else "" for key in keys]
         value = "" if trial.value is None else f"{trial.value:.4g}"
         table.append([str(trial.number), trial.state, value, *values, trial.run or ""])
-    tables.print_table(ctx, table, {"complete": "green", "failed": "red"})
+    print_table(ctx, table, {"complete": "green", "failed": "red"})
     counts = Counter(trial.state for trial in content.trials)
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     ctx.talk(f"{counted(len(content.trials), 'trial')}: {states}")

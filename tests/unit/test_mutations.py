@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.commands import jobs, verify
+from orchestrator.commands import verify
 from orchestrator.core import decode, events, hostfacts, runstate, spec
 from orchestrator.core.history import History
 from orchestrator.core.layout import Layout
@@ -242,7 +242,7 @@ def digests(client: Client, chance: random.Random) -> None:
 def trainer_output(client: Client, chance: random.Random) -> None:
     report = json.dumps({"event": "report", "findings": [{"code": "c", "severity": "error", "message": "m"}]})
     lines = [mutated(report.encode(), chance).decode("utf-8", "replace")]
-    if parsed := jobs.find_report(lines):
+    if parsed := events.find_report(lines):
         plans.print_report(client.context(), parsed, cached=False)
     evaluation = {
         "values": {"f1": 0.5},

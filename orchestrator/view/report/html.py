@@ -7,7 +7,7 @@ from html import escape
 
 import msgspec
 
-from orchestrator.core.terminal import plain
+from orchestrator.core.text import plain
 
 
 class Html(msgspec.Struct, frozen=True):

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.terminal import message
-from orchestrator.core.text import counted, duration, size
+from orchestrator.core.text import counted, duration, message, size
 from orchestrator.view.console import colours, columns, harmless, sparkline
 from orchestrator.view.log import Writer
 
