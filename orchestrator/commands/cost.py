@@ -5,6 +5,7 @@ from __future__ import annotations
 from orchestrator import settings_files
 from orchestrator.commands import rows
 from orchestrator.context import Context
+from orchestrator.core.values import iso
 from orchestrator.errors import GpujobError
 from orchestrator.instances import ensure, inventory, survey
 from orchestrator.instances.cloud import Account
@@ -41,6 +42,6 @@ def _by_month(ctx: Context, listed: Inventory) -> dict[str, float]:
     sums: dict[str, float] = {}
     for one in listed.unrecorded:
         if one.is_of(ctx.who) and one.created:
-            month = view.month_of(one.created)
+            month = view.month_of(iso(one.created))
             sums[month] = sums.get(month, 0.0) + (one.usd(ctx.now()) or 0.0)
     return sums

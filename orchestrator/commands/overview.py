@@ -118,7 +118,7 @@ def _live(ctx: Context, instances: InstanceStore, hosts: list[_Watched]) -> list
     for host in hosts:
         instance = instances.find_label(host.label)
         known = instances.members(instance) if instance else ()
-        price = sum(rows.instance(one, ctx.now()).usd_per_hour for one in known) if known else None
+        price = sum(rows.instance(one, ctx.now()).content.usd_per_hour for one in known) if known else None
         for facts in host.runs:
             report = RunReport(facts, runstate.fold(facts, ctx.now()), host.label)
             note = "no answer" if host.since is not None else "" if host.first.is_set() else "asking"

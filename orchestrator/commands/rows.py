@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from orchestrator.context import Context
 from orchestrator.core import groups, runstate
+from orchestrator.core.values import iso
 from orchestrator.instances import prices
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.inventory import Inventory
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import CachedRun, Store
 from orchestrator.view import ec2_answers as answers
-from orchestrator.view.instances import CostRow, InstanceRow, LaunchRow
+from orchestrator.view.instances import InstanceRow, LaunchRow
 
 if TYPE_CHECKING:  # `status` does not load the EC2 API
     from orchestrator.instances.quote import Quote
@@ -41,21 +42,21 @@ def launch(offer: Quote, ssh_cidr: str | None) -> LaunchRow:
 
 def instance(of: Instance, now: float) -> InstanceRow:
     """An instance and what it costs."""
-    fields = ("id", "type", "region", "zone", "spot", "state", "address", "job", "run", "launched", "ended")
-    return InstanceRow(
-        **{field: getattr(of, field) for field in fields},
-        deadline=of.deadline,
+    same = ("id", "label", "type", "region", "zone", "spot", "state", "address", "job", "run", "volume")
+    has_volume = of.volume and of.volume_until is None
+    content = answers.Instance(
+        **{field: getattr(of, field) for field in same},
         group=of.group or None,
-        volume=of.volume,
-        volume_usd_per_month=prices.disk_per_month(of.volume_gb, of.region)
-        if of.volume and of.volume_until is None
-        else 0.0,
-        remaining=of.deadline - now,
-        usd_per_hour=prices.of(of).running,
-        disk_usd_per_month=prices.disk_per_month(of.disk_gb, of.region),
-        cost=prices.cost(of, now),
-        worst_case=prices.worst_case(of, now),
+        launched=iso(of.launched),
+        ended=iso(of.ended),
+        deadline=iso(of.deadline),
+        volume_usd_per_month=round(prices.disk_per_month(of.volume_gb, of.region), 2) if has_volume else 0.0,
+        usd_per_hour=round(prices.of(of).running, 4),
+        disk_usd_per_month=round(prices.disk_per_month(of.disk_gb, of.region), 2),
+        cost_usd=round(prices.cost(of, now), 4),
+        worst_case_usd=round(prices.worst_case(of, now), 4),
     )
+    return InstanceRow(content, of.deadline - now)
 
 
 def orphan(of: Orphan, now: float) -> answers.Orphan:
@@ -99,7 +100,7 @@ def _rounded(usd: float | None, digits: int) -> float | None:
     return None if usd is None else round(usd, digits)
 
 
-def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> CostRow:
+def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> answers.InstanceCost:
     runs = {
         key: one.facts
         for key, one in cached.items()
@@ -109,14 +110,14 @@ def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> CostRow:
     failed = {key for key, run in runs.items() if isinstance(runstate.fold(run, now), runstate.Failed)}
     total = prices.cost(of, now)
     useful = sum(each for run_id, each in usd.items() if run_id not in failed)
-    return CostRow(
+    return answers.InstanceCost(
         label=of.label,
         type=of.type,
         job=of.job,
         spot=of.spot,
-        launched=of.launched,
+        launched=iso(of.launched),
         state=of.state,
-        usd=round(total, 4),
+        cost_usd=round(total, 4),
         is_price_known=of.usd_per_hour is not None,
         wasted_usd=round(max(0.0, total - useful), 4),
         runs={run_id: round(each, 4) for run_id, each in usd.items()},

@@ -13,6 +13,7 @@ from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.values import require_positive
 from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
 from orchestrator.instances import inventory, prices
+from orchestrator.instances.instance import Instance
 from orchestrator.instances.inventory import Inventory
 from orchestrator.instances.records import InstanceStore
 from orchestrator.settings_files import Setting
@@ -21,7 +22,6 @@ from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.view import answers
 from orchestrator.view import status as view
-from orchestrator.view.instances import InstanceRow
 from orchestrator.view.status import HostReport, RunReport
 
 SHOWN = 10
@@ -244,7 +244,7 @@ def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Que
         if isinstance(state, runstate.Queued):
             state = replace(state, expected=host.starts.get(facts.id))
         if host.unreachable and isinstance(state, runstate.GOING):
-            state = _unknown_state(row, facts, host.unreachable)
+            state = _unknown_state(instance, facts, host.unreachable)
         cost = prices.group_cost(instances, host.target, facts, ctx.now())
         reports.append(RunReport(facts, state, runs.target_of(facts, host.target), cost))
     chosen = reports if query.word else [report for report in reports if query.chooses(report)]
@@ -254,7 +254,7 @@ def _report(ctx: Context, instances: InstanceStore, host: HostReport, query: Que
     return replace(host, instance=row, reports=shown, older=len(older), others=len(reports) - len(chosen))
 
 
-def _unknown_state(instance: InstanceRow | None, facts: RunFacts, why: str) -> runstate.RunState:
+def _unknown_state(instance: Instance | None, facts: RunFacts, why: str) -> runstate.RunState:
     """Of a run that was going when its host last answered. What a spot instance left is on its volume."""
     is_stopped = instance is not None and instance.spot and instance.state == "stopped"
     if instance and instance.volume and (instance.ended is not None or is_stopped):

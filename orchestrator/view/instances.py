@@ -2,77 +2,42 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core.text import counted, duration, flow
-from orchestrator.core.values import iso
 from orchestrator.view import ec2_answers as answers
 from orchestrator.view.console import print_table
 
 
 class InstanceRow(msgspec.Struct, frozen=True):
-    """An instance with what it costs, in USD. `remaining`: seconds to its deadline."""
+    """An instance as --json has it. `remaining`: seconds to its deadline."""
 
-    id: str
-    type: str
-    region: str
-    zone: str
-    spot: bool
-    state: str
-    address: str | None
-    job: str
-    run: str | None
-    launched: float
-    ended: float | None
-    deadline: float
-    group: str | None
-    volume: str | None
-    volume_usd_per_month: float
+    content: answers.Instance
     remaining: float
-    usd_per_hour: float
-    disk_usd_per_month: float
-    cost: float
-    worst_case: float
 
     @property
-    def label(self) -> str:
-        return f"ec2://{self.id}"
+    def has_ended(self) -> bool:
+        return self.content.ended is not None or self.content.state == "terminated"
 
     @property
     def idle_usd_per_month(self) -> float:
         """What its disks, or the volume that it left, cost while it does not run."""
-        has_ended = self.ended is not None or self.state == "terminated"
-        return self.volume_usd_per_month if has_ended else self.disk_usd_per_month
+        return self.content.volume_usd_per_month if self.has_ended else self.content.disk_usd_per_month
 
     @property
     def money(self) -> str:
         """What it cost so far, and what it costs now: per hour, or per month while it is stopped."""
-        if self.ended is not None or self.state == "terminated":
-            kept = f"volume {self.volume} ${self.volume_usd_per_month:.2f} a month"
-            return f"${self.cost:.2f} so far, {kept}" if self.volume else f"${self.cost:.2f}"
-        if self.state == "stopped":
-            return f"${self.cost:.2f} so far, disk ${self.disk_usd_per_month:.2f} a month"
+        one, cost = self.content, f"${self.content.cost_usd:.2f}"
+        if self.has_ended:
+            kept = f"volume {one.volume} ${one.volume_usd_per_month:.2f} a month"
+            return f"{cost} so far, {kept}" if one.volume else cost
+        if one.state == "stopped":
+            return f"{cost} so far, disk ${one.disk_usd_per_month:.2f} a month"
         end = f"ends in {duration(self.remaining)}" if self.remaining > 0 else "past its deadline"
-        return f"${self.cost:.2f} so far, ${self.usd_per_hour:.3f}/h, {end} (at most ${self.worst_case:.2f})"
-
-    def as_json(self) -> answers.Instance:
-        machine = ("id", "label", "type", "region", "zone", "spot", "state", "address", "volume")
-        keys = (*machine, "job", "run", "group")
-        return answers.Instance(
-            **{key: getattr(self, key) for key in keys},
-            launched=iso(self.launched),
-            ended=iso(self.ended),
-            deadline=iso(self.deadline),
-            usd_per_hour=round(self.usd_per_hour, 4),
-            volume_usd_per_month=round(self.volume_usd_per_month, 2),
-            disk_usd_per_month=round(self.disk_usd_per_month, 2),
-            cost_usd=round(self.cost, 4),
-            worst_case_usd=round(self.worst_case, 4),
-        )
+        return f"{cost} so far, ${one.usd_per_hour:.3f}/h, {end} (at most ${one.worst_case_usd:.2f})"
 
 
 def money(rows: Sequence[InstanceRow]) -> str:
@@ -82,35 +47,16 @@ def money(rows: Sequence[InstanceRow]) -> str:
     """
     if len(rows) < 2:
         return "".join(row.money for row in rows)
-    cost, worst = sum(row.cost for row in rows), sum(row.worst_case for row in rows)
-    running = [row for row in rows if row.state in ("pending", "running")]
+    cost = sum(row.content.cost_usd for row in rows)
+    worst = sum(row.content.worst_case_usd for row in rows)
+    running = [row for row in rows if row.content.state in ("pending", "running")]
     if not running:
         disks = sum(row.idle_usd_per_month for row in rows)
         return f"${cost:.2f} so far" + (f", disks ${disks:.2f} a month" if disks else "")
-    usd, last = sum(row.usd_per_hour for row in running), max(row.remaining for row in running)
+    usd, last = sum(row.content.usd_per_hour for row in running), max(row.remaining for row in running)
     end = f"ends in {duration(last)}" if last > 0 else "past its deadline"
     instances = counted(len(running), "instance")
     return f"${cost:.2f} so far, ${usd:.3f}/h for {instances}, {end} (at most ${worst:.2f})"
-
-
-class CostRow(msgspec.Struct, frozen=True):
-    """What an instance and its runs cost, in USD. `wasted`: unused hours, and those of failed runs."""
-
-    label: str
-    type: str
-    job: str
-    spot: bool
-    launched: float
-    state: str
-    usd: float
-    is_price_known: bool
-    wasted_usd: float
-    runs: dict[str, float]
-
-    def as_json(self) -> answers.InstanceCost:
-        keys = ("label", "type", "job", "spot", "state", "is_price_known", "wasted_usd", "runs")
-        fields = {key: getattr(self, key) for key in keys}
-        return answers.InstanceCost(**fields, launched=iso(self.launched), cost_usd=self.usd)
 
 
 def print_types(ctx: Context, rows: list[answers.InstanceType], as_of: dict[str, str]) -> None:
@@ -154,18 +100,20 @@ def print_launch(ctx: Context, row: LaunchRow) -> None:
 
 def print_up(ctx: Context, row: InstanceRow) -> None:
     if ctx.json:
-        ctx.answer(answers.Up(instance=row.as_json()))
+        ctx.answer(answers.Up(instance=row.content))
         return
-    ctx.out(row.label)
-    ctx.talk(f"{row.type} in {row.zone} is ready; next:\n  gpujob deploy JOB --on {row.label}")
-    ctx.talk(f"  gpujob hosts down {row.label}; without a run it shuts itself down after 20 minutes")
+    one = row.content
+    ctx.out(one.label)
+    ctx.talk(f"{one.type} in {one.zone} is ready; next:\n  gpujob deploy JOB --on {one.label}")
+    ctx.talk(f"  gpujob hosts down {one.label}; without a run it shuts itself down after 20 minutes")
 
 
 def print_instances(ctx: Context, rows: list[InstanceRow]) -> None:
     if ctx.json:
-        ctx.answer(answers.Instances(instances=tuple(row.as_json() for row in rows)))
+        ctx.answer(answers.Instances(instances=tuple(row.content for row in rows)))
         return
-    print_table(ctx, [[r.label, r.type, r.zone, r.state, r.money, r.job] for r in rows])
+    each = [(row.content, row.money) for row in rows]
+    print_table(ctx, [[one.label, one.type, one.zone, one.state, money, one.job] for one, money in each])
 
 
 def print_hosts(
@@ -177,7 +125,7 @@ def print_hosts(
     """`hosts list`. host_keys: name and fingerprint of each host on record."""
     if ctx.json:
         keys = tuple(answers.HostKey(**host_key) for host_key in host_keys)
-        instances = tuple(row.as_json() for row in rows)
+        instances = tuple(row.content for row in rows)
         ctx.answer(answers.Hosts(hosts=keys, instances=instances, resources=tuple(resources)))
         return
     print_instances(ctx, rows)
@@ -216,37 +164,33 @@ def _monthly(usd: float | None) -> str:
     return "price not known" if usd is None else f"${usd:.2f} a month"
 
 
-def months(rows: list[CostRow], unrecorded: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def months(rows: list[answers.InstanceCost], unrecorded: Mapping[str, float]) -> dict[str, answers.MonthCost]:
     """USD of the instances launched in each month, and of other resources (`unrecorded`: by month)."""
-    sums: dict[str, dict[str, float]] = {}
-    costs = [(month_of(row.launched), row.usd, row.wasted_usd) for row in rows]
+    sums: dict[str, answers.MonthCost] = {}
+    costs = [(month_of(row.launched), row.cost_usd, row.wasted_usd) for row in rows]
     for name, usd, wasted in (*costs, *((name, usd, usd) for name, usd in unrecorded.items())):
-        month = sums.setdefault(name, {"usd": 0.0, "wasted_usd": 0.0})
-        month["usd"] = round(month["usd"] + usd, 4)
-        month["wasted_usd"] = round(month["wasted_usd"] + wasted, 4)
+        before = sums.get(name, answers.MonthCost(cost_usd=0.0, wasted_usd=0.0))
+        sums[name] = answers.MonthCost(
+            cost_usd=round(before.cost_usd + usd, 4), wasted_usd=round(before.wasted_usd + wasted, 4)
+        )
     return sums
 
 
-def month_of(seconds: float) -> str:
-    """Returns the month of a time, as 2026-11."""
-    return time.strftime("%Y-%m", time.gmtime(seconds))
+def month_of(time: str | None) -> str:
+    """The month of a time of ISO 8601, as 2026-11."""
+    return (time or "unknown")[:7]
 
 
 def print_costs(
     ctx: Context,
-    rows: list[CostRow],
+    rows: list[answers.InstanceCost],
     resources: list[answers.Resource],
     unrecorded: Mapping[str, float],
 ) -> None:
     """`cost`. resources: what is of no instance in `rows`; unrecorded: USD by month of those of the user."""
     sums = months(rows, unrecorded)
     if ctx.json:
-        by_month = {
-            name: answers.MonthCost(cost_usd=one["usd"], wasted_usd=one["wasted_usd"])
-            for name, one in sums.items()
-        }
-        instances = tuple(row.as_json() for row in rows)
-        ctx.answer(answers.Cost(instances=instances, resources=tuple(resources), months=by_month))
+        ctx.answer(answers.Cost(instances=tuple(rows), resources=tuple(resources), months=sums))
         return
     if not rows and not resources:
         ctx.out("no instance was launched from here")
@@ -255,15 +199,17 @@ def print_costs(
         _print_cost_table(ctx, rows)
     print_resources(ctx, resources)
     for name, one in sums.items():
-        ctx.out(f"{name}  ${one['usd']:.2f}, of which ${one['wasted_usd']:.2f} idle or failed")
+        ctx.out(f"{name}  ${one.cost_usd:.2f}, of which ${one.wasted_usd:.2f} idle or failed")
     ctx.talk("estimates by the prices at each launch; AWS's bill is what counts")
 
 
-def _print_cost_table(ctx: Context, rows: list[CostRow]) -> None:
+def _print_cost_table(ctx: Context, rows: list[answers.InstanceCost]) -> None:
     table = [["launched", "instance", "type", "state", "cost", "wasted", "runs"]]
     for row in rows:
-        day = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row.launched))
+        day = (row.launched or "unknown")[:16].replace("T", " ")
         runs = ", ".join(f"{run} ${usd:.2f}" for run, usd in row.runs.items()) or "no run"
         market = f"{row.type} spot" if row.spot else row.type
-        table.append([day, row.label, market, row.state, f"${row.usd:.2f}", f"${row.wasted_usd:.2f}", runs])
+        table.append(
+            [day, row.label, market, row.state, f"${row.cost_usd:.2f}", f"${row.wasted_usd:.2f}", runs]
+        )
     print_table(ctx, table)

@@ -166,7 +166,7 @@ def host_json(host: HostReport) -> answers.Host:
         read_at=iso(host.read_at),
         unreachable=host.unreachable,
         older=host.older,
-        instance=host.instance.as_json() if host.instance else None,
+        instance=host.instance.content if host.instance else None,
     )
 
 
@@ -210,9 +210,9 @@ def _print_host(ctx: Context, host: HostReport, detail: bool, several: bool) -> 
 
 def _print_source(ctx: Context, host: HostReport) -> None:
     """The instance, and how old the facts are where they are cached."""
-    instance = host.instance
-    if instance:
-        _out(ctx, f"  {instance.type} in {instance.zone}, {instance.state}: {instance.money}")
+    instance = host.instance.content if host.instance else None
+    if host.instance and instance:
+        _out(ctx, f"  {instance.type} in {instance.zone}, {instance.state}: {host.instance.money}")
     if instance and instance.ended is not None:
         ctx.talk(f"{host.target} has ended; these are its last known facts")
     elif host.unreachable:

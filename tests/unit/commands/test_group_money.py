@@ -119,6 +119,6 @@ def test_cost_has_a_line_for_each_instance_and_the_run_on_each(client: Client) -
         == two.runs
         == {RUN: pytest.approx(prices.run_cost(instance("i-1"), run(), 4 * HOUR), abs=1e-4)}
     )
-    assert (old.runs, old.wasted_usd) == ({RUN: old.usd}, 0.0)
+    assert (old.runs, old.wasted_usd) == ({RUN: old.cost_usd}, 0.0)
     assert other.runs == {}
-    assert other.wasted_usd == other.usd
+    assert other.wasted_usd == other.cost_usd

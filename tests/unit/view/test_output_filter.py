@@ -21,8 +21,8 @@ from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runstate import RunState
 from orchestrator.errors import GpujobError
 from orchestrator.view import dashboard, instances, log, plans, results, status
-from orchestrator.view.ec2_answers import Resource
-from orchestrator.view.instances import CostRow, InstanceRow
+from orchestrator.view.ec2_answers import InstanceCost, Resource
+from orchestrator.view.instances import InstanceRow
 from orchestrator.view.status import HostReport, RunReport
 from tests.rigs import terminal
 from tests.support import new_client
@@ -105,7 +105,7 @@ def show_report(ctx: Context) -> None:
 def show_instances(ctx: Context) -> None:
     instances.print_instances(ctx, [evil(InstanceRow)])
     instances.print_up(ctx, evil(InstanceRow))
-    instances.print_costs(ctx, [evil(CostRow)], [evil(Resource)], {})
+    instances.print_costs(ctx, [evil(InstanceCost)], [evil(Resource)], {})
 
 
 def show_failures(ctx: Context) -> None:
