@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from job_schema import json_schema, table
 from typer.core import TyperArgument
 from typer.main import get_group
 
@@ -21,7 +22,6 @@ from orchestrator.cli import main
 from orchestrator.cli.app import app
 from orchestrator.cli.equivalents import EQUIVALENTS
 from orchestrator.cli.help import Command, Group
-from orchestrator.core.jobschema import json_schema, table
 
 PAGE = Path(__file__).with_name("cli.md")
 JOB_FILE = Path(__file__).with_name("job-file.md")

@@ -7,13 +7,14 @@ import threading
 import msgspec
 
 from orchestrator import registry
-from orchestrator.commands import monitor, rows, status
+from orchestrator.commands import monitor, status
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.hostfacts import Machine
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import harmless
 from orchestrator.errors import Exit, GpujobError, Unreachable
+from orchestrator.instances import prices
 from orchestrator.instances.records import InstanceStore
 from orchestrator.settings_files import Setting
 from orchestrator.store import Store
@@ -118,7 +119,7 @@ def _live(ctx: Context, instances: InstanceStore, hosts: list[_Watched]) -> list
     for host in hosts:
         instance = instances.find_label(host.label)
         known = instances.members(instance) if instance else ()
-        price = sum(rows.instance(one, ctx.now()).content.usd_per_hour for one in known) if known else None
+        price = sum(prices.of(one).running for one in known) if known else None
         for facts in host.runs:
             report = RunReport(facts, runstate.fold(facts, ctx.now()), host.label)
             note = "no answer" if host.since is not None else "" if host.first.is_set() else "asking"

@@ -49,7 +49,7 @@ class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A job as its file describes it. jobschema.py describes each key."""
+    """A job as its file describes it. docs/job_schema.py describes each key."""
 
     name: str
     trainer: str | None = None

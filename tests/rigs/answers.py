@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from docs.make_schemas import ANSWERS
 from orchestrator.view.answer import Answer, ErrorAnswer
-from orchestrator.view.schemas import ANSWERS
 
 
 def command(words: Sequence[str]) -> str:

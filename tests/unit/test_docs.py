@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from docs.job_schema import json_schema
 from orchestrator.cli.help import Group
-from orchestrator.core.jobschema import json_schema
 from tests.rigs import pages
 from tests.rigs.commandtree import ROOT
 from tests.support import REPOSITORY

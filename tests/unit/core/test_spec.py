@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from orchestrator.core import jobschema, shell, spec
+from docs import job_schema
+from orchestrator.core import shell, spec
 from orchestrator.errors import UsageError
 from tests.support import REPOSITORY
 
@@ -121,7 +122,7 @@ def test_numbers_out_of_bounds_are_refused(more: str) -> None:
 
 def test_the_editor_schema_is_the_one_used_for_validation() -> None:
     stored = json.loads((REPOSITORY / "jobs" / "job.schema.json").read_text())
-    assert stored == jobschema.json_schema()
+    assert stored == job_schema.json_schema()
 
 
 def test_the_template_of_init_is_a_job_that_passes() -> None:
@@ -155,7 +156,7 @@ def test_a_number_in_the_command_is_refused_with_the_way_to_write_it() -> None:
 
 
 def test_every_key_of_the_editor_schema_has_a_description() -> None:
-    definitions = jobschema.json_schema()["$defs"]
+    definitions = job_schema.json_schema()["$defs"]
     keys = {f"{name}.{key}" for name, one in definitions.items() for key in one["properties"]}
-    assert keys | set(definitions) == set(jobschema.DESCRIPTIONS)
-    assert max(map(len, jobschema.DESCRIPTIONS.values())) < 220  # editors show it beside the key
+    assert keys | set(definitions) == set(job_schema.DESCRIPTIONS)
+    assert max(map(len, job_schema.DESCRIPTIONS.values())) < 220  # editors show it beside the key
