@@ -77,6 +77,8 @@ def _download(
     with helper_files.staged(host, run_id, f"path:{base}") as stage:
         if not stage.files:
             why = ", ".join(stage.left_out) and "it is a link out of the run, or no regular file"
+            if stage.denied:
+                why = "the user of the host may not read it"
             raise GpujobError(
                 f"{run_id} has no file {base}",
                 why,
@@ -100,6 +102,8 @@ def _download(
         with download.locked(folder):
             download.receive(ctx, host, msgspec.structs.replace(stage, files=files), folder)
             download.remove_parts(folder)
+    for name in stage.denied:
+        ctx.warn(f"warning: {name} was left out: the user of the host may not read it")
     for name in stage.left_out:
         ctx.warn(f"warning: {name} was left out: a link that leads out of the run, or no regular file")
     return [_renamed(file, str(folder / file.path)) for file in files]

@@ -64,6 +64,7 @@ def _download(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -
                 stage.left_out,
                 "was left out: a link that leads out of the run, no regular file, or a path too long",
             )
+            _warn(ctx, stage.denied, "was left out: the user of the host may not read it")
             _warn(ctx, stage.missing, "does not exist, though `outputs` names it")
             _warn(ctx, stage.no_room, "was left out until the run has ended: the host has no room to copy it")
             for file in stage.files:
@@ -75,7 +76,7 @@ def _download(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -
         digests = {folder / file.path: file.sha256 for file in stage.files}
         for path in checkpoints(stage.files):
             verify.require_intact(folder / path, digests)
-    return Download(stage.files, stage.left_out, stage.missing)
+    return Download(stage.files, (*stage.left_out, *stage.denied), stage.missing)
 
 
 @contextlib.contextmanager

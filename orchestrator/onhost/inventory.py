@@ -10,7 +10,7 @@ from typing import Iterator, Mapping, Sequence, TypedDict
 from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import is_step
-from orchestrator.onhost import files, folders, run_facts
+from orchestrator.onhost import files, run_facts
 from orchestrator.onhost.records import RunSpec
 
 POINTERS = ("last", "best")
@@ -88,7 +88,13 @@ class RunOutputs:
 
     def checkpoints(self, which: str) -> Iterator[tuple[str, str]]:
         folder = self.paths.checkpoints
-        names = os.listdir(folder) if os.path.isdir(folder) else []
+        try:
+            names = os.listdir(folder)
+        except PermissionError:
+            yield folder, "checkpoints"
+            return
+        except OSError:
+            return
         steps = self._steps(names, which)
         for name in [*steps, *own_names(folder, names)]:
             yield from _files_below(os.path.join(folder, name), "checkpoints/" + name)
@@ -102,14 +108,11 @@ class RunOutputs:
         Links and Python's own caches are left out.
         """
         outputs = [self.output(name) for name in self.names]
-        for folder, subfolders, names in os.walk(self.work):
-            subfolders[:] = [name for name in subfolders if name != "__pycache__"]
-            for name in names:
-                path = os.path.join(folder, name)
-                relative = os.path.relpath(path, self.work)
-                is_output = any(is_inside(output, path) for output in outputs)
-                if not is_output and _is_changed(path, os.path.join(self._code, relative)):
-                    yield path, "work/" + relative
+        for path in _walk(self.work, without=["__pycache__"]):
+            relative = os.path.relpath(path, self.work)
+            is_output = any(is_inside(output, path) for output in outputs)
+            if not is_output and _is_changed(path, os.path.join(self._code, relative)):
+                yield path, "work/" + relative
 
     def output_path(self, name: str) -> str:
         return os.path.join(self.work, name)
@@ -166,13 +169,20 @@ def versions(record: Object) -> Versions:
 def _count(group: list[tuple[str, str]], fetched: Versions) -> FileCount:
     sizes, unfetched = [], {}
     for path, relative in group:
-        with contextlib.suppress(OSError):
+        try:
             about = os.lstat(path)
-            sizes.append(about.st_size)
+        except PermissionError:  # of its folder
+            sizes.append(0)
+            unfetched[relative] = 0
+            continue
+        except OSError:
+            continue
+        sizes.append(_bytes(about))
+        with contextlib.suppress(OSError):
             if stat.S_ISLNK(about.st_mode):
                 about = os.stat(path)
             if fetched.get(relative) != [about.st_size, about.st_mtime_ns // 1000]:
-                unfetched[relative] = about.st_size
+                unfetched[relative] = _bytes(about)
     largest = sorted(unfetched.items(), key=lambda item: -item[1])[:_NAMED]
     left: Unfetched = {
         "files": len(unfetched),
@@ -182,12 +192,19 @@ def _count(group: list[tuple[str, str]], fetched: Versions) -> FileCount:
     return {"files": len(sizes), "bytes": sum(sizes), "unfetched": left}
 
 
+def _bytes(about: os.stat_result) -> int:
+    return 0 if stat.S_ISDIR(about.st_mode) else about.st_size
+
+
 def _is_changed(path: str, original: str) -> bool:
-    """Returns whether a regular file of the run's working copy is not the one that was sent."""
+    """Returns whether a regular file of the run's working copy is not the one that was sent.
+
+    True for a folder, whose files are not known.
+    """
     with contextlib.suppress(OSError):
         now = os.lstat(path)
         if not stat.S_ISREG(now.st_mode):
-            return False
+            return stat.S_ISDIR(now.st_mode)
         before = os.lstat(original)
         return (now.st_size, now.st_mtime_ns // 10**9) != (before.st_size, before.st_mtime_ns // 10**9)
     return True
@@ -198,8 +215,22 @@ def _files_below(path: str, relative: str) -> Iterator[tuple[str, str]]:
     if os.path.islink(path) or not os.path.isdir(path):
         yield path, relative
         return
-    for name in sorted(folders.walk(path)):
-        yield os.path.join(path, name), os.path.join(relative, name)
+    for file in sorted(_walk(path)):
+        yield file, os.path.normpath(os.path.join(relative, os.path.relpath(file, path)))
+
+
+def _walk(top: str, without: Sequence[str] = ()) -> Iterator[str]:
+    """Yields every file and link below a folder, and the folders that cannot be listed.
+
+    `without`: names of folders that are passed over.
+    """
+    closed: list[OSError] = []
+    for folder, subfolders, names in os.walk(top, onerror=closed.append):
+        subfolders[:] = [name for name in subfolders if name not in without]
+        links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
+        for name in names + links:
+            yield os.path.join(folder, name)
+    yield from (error.filename for error in closed if not isinstance(error, FileNotFoundError))
 
 
 def is_inside(base: str, path: str) -> bool:

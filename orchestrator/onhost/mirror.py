@@ -152,6 +152,8 @@ class Mirror:
             for is_last in (False, True):
                 part = [one for one in changed if (os.path.basename(one["path"]) in _LAST) == is_last]
                 self._send(stage["folder"], part)
+            if stage["denied"]:
+                raise Refused("s3", "%s may not be read by the user of the host" % stage["denied"][0])
             self._record.done[unit.which] = unit.version
             self._save("copying", None)
         finally:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import time
 from typing import Mapping, NamedTuple, TypedDict
 
@@ -29,10 +30,12 @@ class StagedFile(TypedDict):
 
 
 class _Pinned(TypedDict):
-    """`left_out`: files that cannot be sent. `missing`: outputs that do not exist. `no_room`: files that the
-    run still writes to and that do not fit on the disk as copies."""
+    """`left_out`: files that cannot be sent. `denied`: files and folders that this user may not read.
+    `missing`: outputs that do not exist. `no_room`: files that the run still writes to and that do not fit on
+    the disk as copies."""
 
     left_out: list[str]
+    denied: list[str]
     missing: list[str]
     no_room: list[str]
     files: list[StagedFile]
@@ -140,12 +143,15 @@ class _Stage:
             raise
 
     def _pin_all(self, folder: str) -> _Pinned:
-        pinned, no_room = [], []
+        pinned, denied, no_room = [], [], []
         own = self._outputs
         left_out = [name for name in own.names if not is_inside(own.work, own.output(name))]
         missing = [name for name in own.names if not os.path.lexists(own.output_path(name))]
         for source, relative in own.sources(self._which):
             file = self._regular_file(source)
+            if not file and _is_denied(source):
+                denied.append(relative)
+                continue
             if not file and not os.path.lexists(source):
                 if _is_checkpoint(relative):
                     raise FileNotFoundError(source)  # pruned since it was listed
@@ -155,6 +161,8 @@ class _Stage:
                 continue
             try:
                 pinned.append(self._pin(file, relative, folder))
+            except PermissionError:
+                denied.append(relative)
             except OSError as error:
                 if isinstance(error, FileNotFoundError) and not _is_checkpoint(relative):
                     continue  # removed since it was listed
@@ -164,7 +172,13 @@ class _Stage:
                 no_room.append(relative)
         with contextlib.suppress(OSError):  # on a full disk these files count as never fetched
             files.write_json(os.path.join(folder, _VERSIONS), self._versions)
-        return {"left_out": left_out, "missing": missing, "no_room": no_room, "files": pinned}
+        return {
+            "left_out": left_out,
+            "denied": denied,
+            "missing": missing,
+            "no_room": no_room,
+            "files": pinned,
+        }
 
     def _regular_file(self, source: str) -> str:
         """Returns the path of the regular file, following a link to another file of the run; else empty."""
@@ -195,6 +209,18 @@ class _Stage:
         os.replace(target, os.path.join(folder, digest))
         self._versions[relative] = version
         return entry
+
+
+def _is_denied(path: str) -> bool:
+    """Returns whether this user may not list a folder, or reach a file."""
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            os.scandir(path).close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _require_room_for_copy(folder: str, size: int) -> None:

@@ -29,7 +29,8 @@ class StagedFile(msgspec.Struct, frozen=True):
 class Stage(msgspec.Struct, frozen=True):
     """Files of a run, pinned in `folder` on the host under their sha256.
 
-    `left_out`: paths that cannot be fetched. `missing`: outputs that do not exist. `no_room`: files that the
+    `left_out`: paths that cannot be fetched. `denied`: those that the user of the host may not read, folders
+    among them. `missing`: outputs that do not exist. `no_room`: files that the
     run still writes to and that do not fit on the disk as copies.
     """
 
@@ -38,6 +39,7 @@ class Stage(msgspec.Struct, frozen=True):
     left_out: tuple[str, ...]
     missing: tuple[str, ...]
     no_room: tuple[str, ...]
+    denied: tuple[str, ...] = ()
 
 
 @contextlib.contextmanager

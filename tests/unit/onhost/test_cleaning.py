@@ -167,6 +167,32 @@ def test_folders_that_cannot_even_be_listed_are_deleted(layout: Layout) -> None:
         assert not Path(paths.folder).exists()
 
 
+def test_what_the_user_may_not_read_is_named_and_the_rest_fetched(layout: Layout) -> None:
+    """As what a command wrote as root, with sudo or in a container."""
+    paths = layout.run(RUN)
+    for name in ("result", "private", "closed/in", "no-search/in"):
+        write(f"{paths.work}/{name}")
+    for name in ("7/a", "8/a"):
+        write(f"{paths.checkpoints}/{name}")
+    closed = [
+        Path(paths.folder, name)
+        for name in ("work/private", "work/closed", "work/no-search", "checkpoints/8")
+    ]
+    for path in closed:
+        path.chmod(0o400 if path.name == "no-search" else 0)
+    try:
+        with plain_user(layout.root):
+            staged = staging.stage(layout, RUN, "all")
+            others = set(unfetched(layout)["others"])
+    finally:
+        for path in closed:
+            path.chmod(0o700)
+    denied = {"work/private", "work/closed", "work/no-search/in"}
+    assert others == denied | {"work/result"}
+    assert set(staged["denied"]) == denied | {"checkpoints/8"}
+    assert {"work/result", "checkpoints/7/a"} <= {file["path"] for file in staged["files"]}
+
+
 def test_what_an_interrupted_copy_left_is_removed_by_the_next_one_and_by_clean(layout: Layout) -> None:
     left = layout.run(RUN).folder + "/.copies/1-999-1/big"
     write(left)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import companions, mirror
+from orchestrator.onhost import companions, mirror, staging
 from orchestrator.onhost.mirror import Mirror
 from orchestrator.onhost.records import RunSpec
 from tests.rigs.s3 import BUCKET, FakeS3
@@ -151,3 +151,21 @@ def test_a_run_that_was_purged_while_it_waited_is_not_made_anew(
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     mirror.main(Layout(str(run.parent.parent)), RUN)
     assert not run.exists()
+
+
+def test_a_file_that_may_not_be_read_is_reported_and_the_rest_copied(
+    bucket: FakeS3, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = staging._Stage._pin
+
+    def pin(stage: staging._Stage, source: str, relative: str, folder: str) -> staging.StagedFile:
+        if relative == "checkpoints/2/model.safetensors":
+            raise PermissionError(13, "Permission denied", source)
+        return real(stage, source, relative, folder)
+
+    monkeypatch.setattr(staging._Stage, "_pin", pin)
+    assert not look(run)
+    assert "checkpoints/2/manifest.sha256" in stored(bucket)
+    facts = companions.read_mirror(str(run / "mirror.json"))
+    assert facts
+    assert facts["error"] == "checkpoints/2/model.safetensors may not be read by the user of the host"
