@@ -11,6 +11,7 @@ from typing import Callable, TypedDict
 from orchestrator.core.layout import Layout, scratch
 from orchestrator.onhost import containers, copies, elsewhere, processes, run_facts
 from orchestrator.onhost.errors import Refused
+from orchestrator.onhost.inventory import is_inside
 
 _NAMED = 10  # number of paths that are named if they cannot be deleted
 
@@ -43,7 +44,8 @@ def clean(layout: Layout, run_id: str, purge: bool) -> Cleaned:
         raise Refused("running", "run %s waits in the queue" % run_id, run=run_id)
     targets = [paths.work, paths.stage, paths.secrets, paths.reserved, paths.reserved_v1]
     targets.append(os.path.join(paths.folder, copies.FOLDER))
-    targets += glob.glob(os.path.join(glob.escape(paths.checkpoints), ".*"))
+    if not os.path.islink(paths.checkpoints):
+        targets += glob.glob(os.path.join(glob.escape(paths.checkpoints), ".*"))
     if run.spec and run.spec.mark:
         targets.append(scratch(run.spec.mark))
     if run.state:
@@ -61,7 +63,14 @@ def clean(layout: Layout, run_id: str, purge: bool) -> Cleaned:
 
 
 def remove(path: str) -> list[str]:
-    """Deletes a file or a folder, making folders of this user writable; returns what is left and why."""
+    """Deletes a file or a folder, making folders of this user writable; returns what is left and why.
+
+    Nothing is deleted where a file system is mounted, whose files may be others'.
+    """
+    real = os.path.realpath(os.path.dirname(path)) + "/" + os.path.basename(path)
+    mounted = [mount.point for mount in elsewhere.mounts() if is_inside(real, mount.point)]
+    if mounted:
+        return ["%s: a file system is mounted there" % point for point in mounted]
     failures = _delete(path)
     if failures:
         _make_writable(path)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import time
+from typing import NamedTuple
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import files, instance_limits, processes
@@ -19,19 +21,10 @@ from orchestrator.onhost.records import State
 FRESH = 90.0  # seconds: NFS clients cache attributes for up to 60
 _INITIAL_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of Linux
 _MOUNTS = "/proc/self/mountinfo"
+_ESCAPED = re.compile(r"\\([0-7]{3})")  # a blank, a tab, a newline or a backslash in a path of that file
 _SHARED = (
-    "afs",
-    "beegfs",
-    "ceph",
-    "cifs",
-    "glusterfs",
-    "gpfs",
-    "lustre",
-    "nfs",
-    "smb",
-    "wekafs",
-    "9p",
-    "virtiofs",
+    *("afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "nfs", "ocfs2", "orangefs"),
+    *("panfs", "pvfs2", "smb", "wekafs", "9p", "virtiofs"),
 )
 
 
@@ -111,14 +104,27 @@ def _age(paths: RunPaths, state: State) -> float:
     return min(abs(time.time() - each) for each in times)
 
 
-def _is_shared(root: str) -> bool:
-    """Returns whether other machines may mount the file system of `root` too."""
-    kind, longest = "", -1
-    path = os.path.realpath(root) + "/"
+class Mount(NamedTuple):
+    """A mounted file system: the path of its root, and its type."""
+
+    point: str
+    kind: str
+
+
+def mounts() -> list[Mount]:
+    """Returns what is mounted, as this process sees it, in the order of mounting."""
+    found = []
     with contextlib.suppress(OSError), open(_MOUNTS, errors="surrogateescape") as handle:
         for line in handle:
             fields, _, rest = line.partition(" - ")
-            mount = fields.split(" ")[4].rstrip("/") + "/"
-            if path.startswith(mount) and len(mount) >= longest:
-                kind, longest = rest.split(" ")[0], len(mount)
-    return kind.startswith(("fuse.", *_SHARED))
+            point = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), fields.split(" ")[4])
+            found.append(Mount(point, rest.split(" ")[0]))
+    return found
+
+
+def _is_shared(root: str) -> bool:
+    """Returns whether other machines may mount the file system of `root` too."""
+    path = os.path.realpath(root) + "/"
+    over = [mount for mount in mounts() if path.startswith(mount.point.rstrip("/") + "/")]
+    kind = max(reversed(over), key=lambda mount: len(mount.point)).kind if over else ""
+    return kind == "fuse" or kind.startswith(("fuse.", *_SHARED))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import cleaning, copies, files, inventory, run_facts, staging
+from orchestrator.onhost import cleaning, copies, elsewhere, files, inventory, run_facts, staging
 
 RUN = "job-20261121T101112-1a2b"
 TREE = "0" * 32
@@ -222,3 +222,27 @@ def test_partial_checkpoints_are_deleted_whatever_the_root_is_called(tmp_path: P
     files.write_json(paths.run_json, {"id": RUN})
     cleaning.clean(layout, RUN, purge=False)
     assert list(Path(paths.checkpoints).iterdir()) == []
+
+
+@pytest.mark.parametrize("purge", [False, True])
+def test_what_is_mounted_below_a_run_is_not_deleted(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, purge: bool
+) -> None:
+    """As a job's bucket or a user's data folder, bound into the run's."""
+    work = os.path.realpath(layout.run(RUN).work)
+    write(work + "/data/precious")
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 8:1 /x {work}/data rw - ext4 /dev/a rw\n")
+    monkeypatch.setattr(elsewhere, "_MOUNTS", str(mounts))
+    left = cleaning.clean(layout, RUN, purge)["left"]
+    assert left == [f"{work}/data: a file system is mounted there"]
+    assert Path(work, "data", "precious").exists()
+
+
+def test_hidden_files_behind_a_link_for_the_checkpoints_are_kept(layout: Layout, tmp_path: Path) -> None:
+    checkpoints = Path(layout.run(RUN).checkpoints)
+    write(str(tmp_path / ".precious"))
+    checkpoints.rmdir()
+    checkpoints.symlink_to(tmp_path)
+    assert cleaning.clean(layout, RUN, purge=True)["left"] == []
+    assert (tmp_path / ".precious").exists()

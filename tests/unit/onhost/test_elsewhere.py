@@ -130,7 +130,10 @@ def test_machines_that_share_a_root_have_sockets_of_their_own(
 
 @pytest.mark.parametrize(
     ("kind", "shared"),
-    [("nfs4", True), ("lustre", True), ("fuse.sshfs", True), ("ext4", False), ("overlay", False)],
+    [
+        *((kind, True) for kind in ("nfs4", "lustre", "fuse", "fuse.sshfs", "ocfs2")),
+        *((kind, False) for kind in ("ext4", "overlay", "fuseblk")),
+    ],
 )
 def test_a_network_file_system_is_recognised_by_its_mount(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, shared: bool
@@ -141,6 +144,14 @@ def test_a_network_file_system_is_recognised_by_its_mount(
     monkeypatch.setattr(os.path, "realpath", lambda path: path)
     assert elsewhere._is_shared("/home/ana/.gpujob") is shared
     assert elsewhere._is_shared("/homes/.gpujob") is False
+
+
+def test_a_mount_may_have_a_name_with_blanks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text("1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /our\\040homes rw - nfs srv:/home rw\n")
+    monkeypatch.setattr(elsewhere, "_MOUNTS", str(mounts))
+    monkeypatch.setattr(os.path, "realpath", lambda path: path)
+    assert elsewhere._is_shared("/our homes/ana/.gpujob")
 
 
 def test_a_mount_may_have_a_name_that_is_not_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
