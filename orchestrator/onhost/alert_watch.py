@@ -24,6 +24,7 @@ from orchestrator.onhost import (
     run_facts,
 )
 from orchestrator.onhost.alerts import Alert
+from orchestrator.onhost.companions import Pause
 from orchestrator.onhost.records import RunSpec, State
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ class Watch:
         self._spec = spec
         self._senders = senders
         self._deliveries = _load(paths.alerts)
-        self._next: dict[tuple[str, str], float] = {}
+        self._pauses: dict[tuple[str, str], Pause] = {}
         self._run = companions.Watched(paths)
         self._offset = max(0, files.size(paths.events) - _EVENTS)
         self._health: dict[str, alerts.Health] = {}
@@ -138,7 +139,7 @@ class Watch:
     def expect_shutdown(self) -> None:
         """Leaves only `SHUTDOWN_SECONDS` seconds for what was not sent: the machine shuts down."""
         self._give_up_at = time.time() + SHUTDOWN_SECONDS
-        self._next.clear()
+        self._pauses.clear()
 
     def look(self, now: float) -> bool:
         """Reads the run, sends what is due; returns whether nothing is left to be done."""
@@ -185,14 +186,14 @@ class Watch:
     def _send(self, one: Delivery, now: float) -> None:
         """Tries a delivery unless it is to wait, and records how that ended."""
         at = (one.alert.key, one.channel)
-        if now < self._next.get(at, 0.0):
+        if at in self._pauses and self._pauses[at].goes_on(now):
             return
         outcome = self._senders[one.channel](one.alert)
         one.attempts += 1
         one.error = outcome.error
         is_final = outcome.is_final and one.attempts >= REFUSALS
         pause = max(PAUSES[min(one.attempts, len(PAUSES)) - 1], outcome.wait)
-        self._next[at] = now + pause
+        self._pauses[at] = Pause(now, pause)
         if outcome.error is None:
             one.state = "delivered"
         elif is_final or now + pause > one.t + LIMIT:

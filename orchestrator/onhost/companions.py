@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Iterator, Mapping, TypedDict
+from typing import Iterator, Mapping, NamedTuple, TypedDict
 
 from orchestrator.core import jsontext
 from orchestrator.core.layout import Layout, RunPaths
@@ -68,6 +68,16 @@ def wait_for_turn(layout: Layout, run_id: str) -> None:
     """Returns once the run does not wait in the queue."""
     while run_queue.find(layout, run_id):
         time.sleep(_POLL)
+
+
+class Pause(NamedTuple):
+    """A pause after a failure, which ends early where the clock is set back."""
+
+    begun: float = 0.0
+    seconds: float = 0.0
+
+    def goes_on(self, now: float) -> bool:
+        return 0 <= now - self.begun < self.seconds
 
 
 class Watched:

@@ -17,6 +17,7 @@ from orchestrator.core.jsontext import Object
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
 from orchestrator.onhost import companions, files, inventory, processes, s3_etags, s3_tool, staging
+from orchestrator.onhost.companions import Pause
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec
 from orchestrator.onhost.s3_tool import Copy, Source
@@ -93,7 +94,7 @@ class Mirror:
         self._record = Record.load(self._paths.mirror)
         self._run = companions.Watched(self._paths)
         self._failures = 0
-        self._next = 0.0
+        self._pause = Pause()
         self._tool = ""
         spec = RunSpec.load(self._paths.run_json)
         self._is_group = bool(spec and spec.group)  # whose run.json has a key that counts while it is going
@@ -104,7 +105,7 @@ class Mirror:
         if state is None:
             return self._run.is_over
         has_ended = self._run.has_ended
-        if now < self._next:
+        if self._pause.goes_on(now):
             return False
         try:
             for unit in self._units(now, has_ended):
@@ -117,7 +118,7 @@ class Mirror:
 
     def _failed(self, why: str, now: float, ended: float | None) -> bool:
         is_final = ended is not None and now > ended + LIMIT
-        self._next = now + PAUSES[min(self._failures, len(PAUSES) - 1)]
+        self._pause = Pause(now, PAUSES[min(self._failures, len(PAUSES) - 1)])
         self._failures += 1
         self._save("failed" if is_final else "copying", why)
         return is_final

@@ -138,6 +138,14 @@ def test_a_server_that_fails_twice_gets_the_alert_at_the_third_try(paths: RunPat
     assert deliveries(paths) == [("end", "delivered", 3, None)]
 
 
+def test_an_alert_is_sent_again_after_the_clock_was_set_back(paths: RunPaths) -> None:
+    server = Server("HTTP 500", "HTTP 500")
+    watch = Watch(paths, spec(), {"webhook": server})
+    for now in (5000.0, 5000.1, 1000.0, 1000.1):
+        watch.look(now)
+    assert [one.attempts for one in watch._deliveries] == [2]
+
+
 def test_a_server_that_is_gone_is_given_up_after_a_quarter_of_an_hour(paths: RunPaths) -> None:
     server = Server("Connection refused")
     seconds = look_until_done(Watch(paths, spec(), {"webhook": server}), step=20)
