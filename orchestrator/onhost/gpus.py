@@ -97,13 +97,13 @@ def used_by(pids: Sequence[int], gpus: Sequence[Gpu]) -> list[Gpu]:
 
 def cuda() -> str | None:
     """Returns the newest CUDA version that the driver supports, such as `12.4`; None without a driver."""
-    import ctypes  # noqa: PLC0415 - only `deploy` asks for it
-
-    version = ctypes.c_int()
     try:
+        import ctypes  # noqa: PLC0415 - only `deploy` asks for it
+
+        version = ctypes.c_int()
         if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(version)) == 0:
             return "%d.%d" % (version.value // 1000, version.value % 1000 // 10)
-    except (OSError, AttributeError):
+    except (ImportError, OSError, AttributeError):
         pass
     match = _CUDA.search(host_processes.output(["nvidia-smi"]))
     return match.group(1) if match else None

@@ -35,10 +35,15 @@ class Journal:
         with contextlib.suppress(OSError):
             files.append(self._paths.events, line.encode() + b"\n")
 
-    def show(self) -> subprocess.Popen[bytes]:
-        """Starts a `tail` of the log for attached terminals; it ends with this process, receives no keys."""
+    def show(self) -> subprocess.Popen[bytes] | None:
+        """Starts a `tail` of the log for attached terminals; it ends with this process, receives no keys.
+
+        None if it cannot be started, as where the user's processes are limited.
+        """
         words = ["tail", "-n", "2000", "--pid=%d" % os.getpid(), "-F", self._paths.log]
-        return subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=signals.unblock)
+        with contextlib.suppress(OSError):
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=signals.unblock)
+        return None
 
     def complete(self) -> int:
         """Writes the log to disk; returns its size."""

@@ -84,7 +84,8 @@ class Supervisor:
         try:
             self._finish(self._run_attempts())
         finally:
-            tail.kill()
+            if tail:
+                tail.kill()
             launching.advance_later(self.layout)
 
     def _run_attempts(self) -> Exit:

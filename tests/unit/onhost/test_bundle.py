@@ -112,6 +112,16 @@ def test_the_helper_imports_no_module_that_is_slow_to_import(tmp_path: Path) -> 
     assert {"dataclasses", "inspect", "http.client", "email", "ssl", "asyncio"}.intersection(loaded) == set()
 
 
+def test_a_python_that_was_built_without_ctypes_supervises(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.modules['ctypes'] = None\n"
+        "from orchestrator.onhost import gpus, signals, supervisor\n"
+        "signals.prepare(), gpus.cuda()"
+    )
+    words = [sys.executable, "-I", "-c", code, str(helper_host.install(tmp_path))]
+    subprocess.run(words, check=True)
+
+
 def test_a_folder_without_the_helper_itself_is_replaced(tmp_path: Path) -> None:
     (tmp_path / helper_host.digest() / "orchestrator" / "__pycache__").mkdir(parents=True)
     folder = helper_host.install(tmp_path)

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.layout import Layout, RunPaths, scratch
-from orchestrator.onhost import files, processes, reserved_space, staging
+from orchestrator.onhost import files, journal, processes, reserved_space, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.supervisor import Exit, Supervisor
 
@@ -242,3 +243,13 @@ def test_fetches_from_a_live_run_leave_it_space_to_write_its_end(
         with pytest.raises(Refused):
             staged(layout)
     assert reserved_bytes(paths) == reserved_space.FOR_THE_END
+
+
+def test_a_run_starts_although_no_process_can_show_its_log(
+    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert journal.Journal(paths).show() is None
