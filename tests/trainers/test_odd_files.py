@@ -212,7 +212,7 @@ def test_two_forms_of_an_umlaut_are_one_gloss(tmp_path):
     assert len({sentence.annotation for sentence in sentences}) == 1
 
 
-@pytest.mark.parametrize("suffix", [".m4v", ".3GP", ".wmv", ".mpg"])
+@pytest.mark.parametrize("suffix", [".m4v", ".3GP", ".wmv", ".mpg", ".ogv", ".MTS", ".ts", ".f4v"])
 def test_videos_of_phones_and_cameras_are_found(suffix, tmp_path):
     data = Data("slowfast", tmp_path, PLAIN)
     before = data.sizes()

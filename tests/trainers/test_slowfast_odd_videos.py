@@ -128,6 +128,36 @@ def test_a_long_video_at_uneven_times_is_refused_by_its_time(tmp_path):
         video.read(write(tmp_path / "a.mkv", [*UNEVEN, 30_000, 30_020]), 32)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
+def test_a_video_may_begin_at_a_later_time_than_zero(tmp_path, suffix):
+    late = [time + 100_000 for time in UNEVEN]
+    assert len(video.read(write(tmp_path / f"a.{suffix}", late), 32).frames) == len(late)
+
+
+def test_a_short_video_of_very_many_frames_is_refused_by_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "MOST_FRAMES", 10)
+    with pytest.raises(Unusable, match="has more than 10 frames"):
+        video.read(write(tmp_path / "a.mkv", UNEVEN), 32)
+
+
+def ffv1(path: Path, pictures: np.ndarray) -> Path:
+    """Write pictures (T, H, W, 3) uint8 without loss."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *pictures.shape[1:3], "bgr0"
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_video_whose_pictures_are_one_line_is_refused(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), np.uint8)
+    assert len(video.read(ffv1(tmp_path / "a.mkv", pictures), 32).frames) == 12
+    with pytest.raises(Unusable, match="has pictures of one line: they are 64x1"):
+        video.read(ffv1(tmp_path / "b.mkv", pictures[:, :1]), 32)
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.flv"])
 def test_an_empty_file_is_a_refused_one(tmp_path, name):
     (tmp_path / name).touch()

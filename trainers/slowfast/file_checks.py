@@ -14,7 +14,10 @@ from trainers.engine.health import DataUnusable
 from trainers.slowfast import manifest
 from trainers.slowfast.config import Config
 
-ENDINGS = (".mp4", ".m4v", ".mov", ".3gp", ".flv", ".avi", ".wmv", ".mkv", ".webm", ".mpg", ".mpeg")
+ENDINGS = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".flv", ".f4v", ".avi", ".wmv", ".asf", ".mkv", ".webm"),
+    *(".ogv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".vob"),
+)
 AUDIO_ONLY = "03"
 
 CHECKS = (

@@ -66,6 +66,8 @@ def cropped(library: Any, size: int, box: Box | None, aspect: float, picture: An
     """
     graph, steps, width, height = _upright(library, aspect, picture)
     side = min(width, height)
+    if side < 2:
+        raise Unusable("has pictures of one line", f"they are {width}x{height}")
     x, y, wide, high = box or ((width - side) // 2, (height - side) // 2, side, side)
     if x < 0 or y < 0 or wide < 2 or high < 2 or x + wide > width or y + high > height:
         raise Unusable("its face box is not within the picture", f"{box} of {width}x{height}")

@@ -23,10 +23,10 @@ LEAST_FRAMES = 8
 LONGEST = 20.0
 """Longest accepted video in seconds; a recording of one sentence is shorter."""
 
-FASTEST = 130
-"""Largest number of frames per second that is expected; limits the memory of a video without times."""
+MOST_FRAMES = 2600
+"""Largest number of frames, 130 a second for LONGEST; limits the memory of a video without times."""
 
-VERSION = 3
+VERSION = 4
 """Increases whenever a video gives other frames than before; part of the cache's key."""
 
 
@@ -144,8 +144,10 @@ class _Course:
             if picture.time is not None:
                 self.first = picture.time if self.first is None else self.first
                 self.last = max(self.last, picture.time - self.first)
-            if self.last >= LONGEST or number > LONGEST * FASTEST:
+            if self.last >= LONGEST:
                 raise Unusable(f"lasts longer than {LONGEST:.0f} s", f"{max(self.stated, self.last):.0f} s")
+            if number > MOST_FRAMES:
+                raise Unusable(f"has more than {MOST_FRAMES} frames", f"{self.last:.1f} s of them")
             yield picture
 
     def rate(self, count: int, stated: float) -> float:
@@ -193,7 +195,9 @@ def _seconds(stream: Any, container: Any) -> float:
     """Return the duration in seconds that the file states; 0 if it states none."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    return float(container.duration or 0) / 1e6
+    # Matroska states the time of the end, from which a clip that was cut from a longer video starts late.
+    start = (container.start_time or 0) if "matroska" in container.format.name else 0
+    return float(max(0, (container.duration or 0) - start)) / 1e6
 
 
 def _judge(frames: np.ndarray, rate: float, course: _Course) -> None:
