@@ -123,7 +123,7 @@ def test_a_checkpoint_of_another_trainer_is_refused(parent, folder, tmp_path):
     assert "a checkpoint of facenet-lstm, this run trains" in runs.events(run, "end")[-1]["message"]
 
 
-@pytest.mark.parametrize("damage", ["bytes", "pickle", "absent"])
+@pytest.mark.parametrize("damage", ["bytes", "pickle", "absent", "nan"])
 def test_weights_that_are_damaged_or_no_checkpoint_are_refused(damage, parent, folder, tmp_path):
     place = tmp_path / "5"
     if damage == "bytes":
@@ -131,12 +131,18 @@ def test_weights_that_are_damaged_or_no_checkpoint_are_refused(damage, parent, f
         content = bytearray((place / "model.safetensors").read_bytes())
         content[-1] ^= 1
         (place / "model.safetensors").write_bytes(content)
+    elif damage == "nan":
+        place = tmp_path / "weights.safetensors"
+        weights = saved(parent).weights()
+        next(iter(weights.values())).view(-1)[0] = float("nan")
+        save_file(weights, place)
     elif damage == "pickle":
         place.mkdir()
         torch.save({}, place / "model.pt")
     run = tmp_path / "runs" / "child"
     assert start(run, folder, place) == 64
     said = {"bytes": "another sha256", "pickle": "is neither a checkpoint", "absent": f"there is no {place}"}
+    said["nan"] = "holds NaN or infinity"
     assert said[damage] in runs.events(run, "end")[-1]["message"]
     assert "Traceback" not in (run / "log").read_text()
 

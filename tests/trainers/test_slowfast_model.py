@@ -1,7 +1,10 @@
 """The network compared with the reference implementation and its 3-D form; its receptive field."""
 
 import hashlib
+import io
+import math
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -159,6 +162,40 @@ def test_weights_that_do_not_fit_are_refused_by_name(change, tmp_path):
         tensors[name] = tensors[name][..., :2]
     with pytest.raises(files.Unfit, match=r"conv_b|blocks\.9"):
         files.take(SlowFast(NARROW), saved(tmp_path, tensors, wrap="state_dict"))
+
+
+def legacy(tensors: Mapping[str, object]) -> bytes:
+    """The bytes of weights in the form that PyTorch wrote before 1.6, which the zoos' files have."""
+    content = io.BytesIO()
+    torch.save(dict(tensors), content, _use_new_zipfile_serialization=False)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
+def test_weights_cut_off_in_the_old_form_are_refused(tmp_path, share):
+    content = legacy({"a.weight": torch.ones(300), "b": torch.zeros(200)})
+    (tmp_path / "a.pyth").write_bytes(content[: int(share * len(content))])
+    with pytest.raises(
+        files.Unfit, match=r"a.pyth cannot be read as weights: (it is cut off|unexpected EOF)"
+    ):
+        files.read(tmp_path / "a.pyth")
+
+
+def test_no_file_of_weights_is_answered_with_advice_to_run_code(tmp_path):
+    (tmp_path / "a.pyth").write_bytes(bytes(2000))
+    with pytest.raises(files.Unfit, match="it is cut off, or of another format") as raised:
+        files.read(tmp_path / "a.pyth")
+    assert "weights_only" not in str(raised.value)
+
+
+def test_weights_of_nan_or_in_a_circle_are_refused(tmp_path):
+    circle: dict[str, object] = {}
+    circle["model"] = circle
+    (tmp_path / "a.pyth").write_bytes(legacy(circle))
+    (tmp_path / "b.pyth").write_bytes(legacy({"model_state": {"c.bias": torch.tensor([0.0, math.nan])}}))
+    for name, message in (("a", "holds no tensors by name"), ("b", "holds NaN or infinity in c.bias")):
+        with pytest.raises(files.Unfit, match=message):
+            files.read(tmp_path / f"{name}.pyth")
 
 
 def test_a_file_that_is_no_weights_runs_no_code(tmp_path):

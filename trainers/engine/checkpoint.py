@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,11 @@ class Checkpoint:
     path: Path
     manifest: dict[str, Any]
 
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the manifest, which contains those of the other files."""
+        return sha256(self.path / MANIFEST)
+
     def weights(self) -> dict[str, Tensor]:
         """Weights and buffers by name."""
         return load_file(self.path / MODEL)
@@ -49,7 +54,13 @@ class Checkpoint:
         return state
 
 
-def _sha256(path: Path) -> str:
+def not_finite(weights: Mapping[str, Tensor]) -> list[str]:
+    """The names of the tensors that hold NaN or infinity."""
+    return [name for name, value in weights.items() if not value.isfinite().all()]
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
@@ -67,12 +78,12 @@ def _sync(path: Path) -> None:
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     files = {
-        name: {"sha256": _sha256(folder / name), "bytes": (folder / name).stat().st_size}
+        name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size}
         for name in (MODEL, TRAINER)
     }
     text = json.dumps({"v": 1, "files": files, **manifest}, indent=1)
     (folder / MANIFEST).write_text(text + "\n")
-    (folder / DIGEST).write_text(f"{_sha256(folder / MANIFEST)}  {MANIFEST}\n")
+    (folder / DIGEST).write_text(f"{sha256(folder / MANIFEST)}  {MANIFEST}\n")
 
 
 def save(
@@ -194,7 +205,7 @@ def read(path: Path) -> Checkpoint:
         for name, entry in manifest["files"].items():
             if (path / name).stat().st_size != entry["bytes"]:
                 raise Damaged(f"{path}: {name} is not {entry['bytes']} bytes long")
-            if _sha256(path / name) != entry["sha256"]:
+            if sha256(path / name) != entry["sha256"]:
                 raise Damaged(f"{path}: {name} has another sha256 than the manifest says")
     except (OSError, ValueError, KeyError) as fault:
         raise Damaged(f"{path}: {fault}") from fault

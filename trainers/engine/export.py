@@ -4,7 +4,6 @@ A trainer supports it by implementing `Trainer.exportable`. `Exportable.module` 
 preprocessing of raw input.
 """
 
-import hashlib
 import json
 import os
 import warnings
@@ -136,14 +135,14 @@ def _distance(expected: Tensor, actual: Tensor) -> float:
 
 def _described(saved: checkpoint.Checkpoint, example: Exportable, path: Path, name: str) -> dict[str, Any]:
     """The content of the JSON file; `proof` holds inputs and logits to verify the program after loading."""
-    content, manifest = path.read_bytes(), saved.manifest
+    manifest = saved.manifest
     own = {key: manifest[key] for key in ("trainer", "step", "epoch", "metrics", "code_tree", "data")}
     return {
         "v": FORMAT,
-        "program": {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)},
+        "program": {"file": name, "sha256": checkpoint.sha256(path), "bytes": path.stat().st_size},
         "torch": torch.__version__,
         **own,
-        "manifest": hashlib.sha256((saved.path / checkpoint.MANIFEST).read_bytes()).hexdigest(),
+        "manifest": saved.digest,
         "inputs": [_input(example, name, value) for name, value in example.inputs.items()],
         "classes": manifest["preprocessing"]["classes"],
         "about": example.about,

@@ -4,7 +4,6 @@ Optimizer, counters and normalisation are the new run's own. The checkpoints of 
 it started from, and count what that one was trained on as trained on.
 """
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,16 +96,15 @@ def _read(place: Path) -> _Source:
     folder = checkpoint.find(place)
     if (folder / checkpoint.MANIFEST).exists():
         saved = checkpoint.read(folder)
-        digest = hashlib.sha256((folder / checkpoint.MANIFEST).read_bytes()).hexdigest()
         facts = {key: saved.manifest.get(key) for key in ("trainer", "step", "code_tree", "data")}
         return _Source(
-            folder, _weights(folder / checkpoint.MODEL), {**facts, "manifest": digest}, saved.manifest
+            folder, _weights(folder / checkpoint.MODEL), {**facts, "manifest": saved.digest}, saved.manifest
         )
     files = [place] if place.is_file() else sorted(place.glob(f"*{SUFFIX}"))
     if len(files) != 1 or files[0].suffix != SUFFIX:
         raise checkpoint.Damaged(f"{place} is neither a checkpoint nor a {SUFFIX} file")
-    digest = hashlib.sha256(files[0].read_bytes()).hexdigest()
-    return _Source(files[0], _weights(files[0]), {"file": files[0].name, "sha256": digest})
+    facts = {"file": files[0].name, "sha256": checkpoint.sha256(files[0])}
+    return _Source(files[0], _weights(files[0]), facts)
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
@@ -125,6 +123,7 @@ def _problems(trainer: Trainer, source: _Source) -> dict[str, str]:
         mine, other = tuple(expected[name].shape), tuple(weights[name].shape)
         if mine != other:
             problems[name] = f"{name} is {other}, the model has {mine}"
+    problems |= {name: f"{name} holds NaN or infinity" for name in checkpoint.not_finite(weights)}
     classes = source.manifest.get("preprocessing", {}).get("classes")
     if classes is not None and tuple(classes) != trainer.classes:
         some = f"{health.first(list(classes))}, now {health.first(list(trainer.classes))}"

@@ -1,6 +1,5 @@
 """Computes a teacher's logits for every training sentence once, and caches them by hash."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -63,11 +62,10 @@ def open_teacher(
     except checkpoint.Damaged as fault:
         raise refuse(path, str(fault)) from fault
     _same(path, teacher.manifest["preprocessing"], *data)
-    digest = hashlib.sha256((teacher.path / checkpoint.MANIFEST).read_bytes()).hexdigest()
     sources = [Source(r.id, "", 0, 0, cache.rows[r.id].sha256) for r in records]
-    shards = packed.shards(work, f"logits of {digest}", sources, SHARD_SIZE)
+    shards = packed.shards(work, f"logits of {teacher.digest}", sources, SHARD_SIZE)
     folders = packed.ensure(shards, Row, partial(_compute, teacher, cache), events)
-    return Teacher(folders, len(data[0]), digest)
+    return Teacher(folders, len(data[0]), teacher.digest)
 
 
 def _same(path: Path, kept: dict[str, Any], vocabulary: Vocabulary, layout: Layout) -> None:

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from trainers.data.recordings import Record
 from trainers.data.refusal import Unusable
-from trainers.engine import health, rng
+from trainers.engine import checkpoint, health, rng
 from trainers.engine.check import Check
 from trainers.engine.checkpoint import Checkpoint
 from trainers.engine.events import Events
@@ -63,7 +63,7 @@ class SlowFastTrainer(RecordingTrainer):
             raise DataUnusable([health.error("weights.fit", str(fault), fix)]) from fault
         if pretrained is None:
             return videos
-        return replace(videos, pretrained=pretrained, extra=weights.digest(pretrained)[:32])
+        return replace(videos, pretrained=pretrained, extra=checkpoint.sha256(pretrained)[:32])
 
     def fit(self) -> dict[str, Any]:
         """Return classes, normalisation, and how clips are cropped, scaled and selected from a video."""

@@ -4,7 +4,6 @@ The files are those of pytorchvideo (`create_slowfast`) and PySlowFast (its `Slo
 kernels in our layout, so that tensors are copied unchanged.
 """
 
-import hashlib
 import pickle
 import re
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from trainers.data.refusal import Unusable
 from trainers.data.walk import is_hidden, require_content
+from trainers.engine.checkpoint import not_finite
 from trainers.slowfast.model import SlowFast
 
 ENDINGS = (".pyth", ".pt", ".pth", ".safetensors")
@@ -118,23 +118,6 @@ def find(folder: Path) -> Path:
     return files[0]
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of the file as hexadecimal digits."""
-    with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            if hasattr(hashlib, "file_digest")
-            else _slowly(file)
-        )
-
-
-def _slowly(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def read(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name, without running code in it. Raises Unfit."""
     try:
@@ -155,19 +138,25 @@ def read(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as fault:  # whose text advises to load the file with code
         raise Unfit(f"{path} holds Python objects other than tensors, which are not read") from fault
     except Exception as fault:  # pickle, zipfile, struct and safetensors each raise their own types
-        raise Unfit(f"{path} cannot be read as weights: {str(fault).splitlines()[0]}") from fault
-    while isinstance(content, Mapping) and (
-        inner := [key for key in WRAPPERS if isinstance(content.get(key), Mapping)]
-    ):
-        content = content[inner[0]]
-    if not isinstance(content, Mapping):
-        raise Unfit(f"{path} holds no tensors by name")
-    tensors = {
-        str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)
-    }
+        raise Unfit(f"{path} cannot be read as weights: {_reason(fault)}") from fault
+    for _ in WRAPPERS:  # at most: a file may hold a dictionary that contains itself
+        inner = [
+            key for key in WRAPPERS if isinstance(content, Mapping) and isinstance(content.get(key), Mapping)
+        ]
+        content = content[inner[0]] if inner else content
+    named = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(key).removeprefix("module."): value for key, value in named if isinstance(value, Tensor)}
     if not tensors:
         raise Unfit(f"{path} holds no tensors by name")
+    if broken := not_finite(tensors):
+        raise Unfit(f"{path} holds NaN or infinity in {broken[0]}")
     return tensors
+
+
+def _reason(fault: Exception) -> str:
+    """The first line of an error, unless it is empty or PyTorch's advice to load a file with code."""
+    line = str(fault).partition("\n")[0]
+    return line if line and "weights_only" not in line else "it is cut off, or of another format"
 
 
 def take(model: SlowFast, tensors: Mapping[str, Tensor]) -> Taken:
