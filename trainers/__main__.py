@@ -253,9 +253,9 @@ def _open(path: Path) -> tuple[Any, Any]:
     from trainers.engine import checkpoint  # noqa: PLC0415 - imports torch
 
     if path.is_file():
-        path = path.parent / path.read_text().strip()
+        path = checkpoint.find(path)
     saved = checkpoint.read(path)
-    return saved, registry.trainer(saved.manifest["trainer"]).restore(saved)
+    return saved, registry.trainer(saved.manifest.get("trainer", "")).restore(saved)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -97,7 +97,7 @@ def read(
         found, lines = reader(path)
     columns, lines = usual(found, lines)
     ordered = header(columns, required, labelled)
-    if not lines:
+    if not lines and labelled:
         raise Unusable("has no rows", "it holds the names of columns only", code="schema.layout")
     name = name or path.name
     frame = _Frame(path, name, columns, required, splits.of_path(name), labelled, config.label_numbers)

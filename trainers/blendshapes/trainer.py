@@ -162,8 +162,11 @@ class BlendshapesTrainer(ClassifierTrainer):
         trainer = super().restore(saved)
         proof = saved.manifest.get("proof")
         if proof is not None:
-            raw, expected = torch.tensor(proof["raw"]), torch.tensor(proof["logits"])
-            difference = float((application_answers(trainer.network, raw) - expected).abs().max())
+            try:
+                raw, expected = torch.tensor(proof["raw"]), torch.tensor(proof["logits"])
+                difference = float((application_answers(trainer.network, raw) - expected).abs().max())
+            except (KeyError, TypeError, ValueError, RuntimeError) as fault:
+                raise Damaged(f"{saved.path}: its proof is not of this version: {fault}") from fault
             if not difference <= TOLERANCE:
                 raise Damaged(
                     f"{saved.path}: the logits of raw blendshapes differ by {difference:.2g} from those of "

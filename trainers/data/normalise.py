@@ -71,10 +71,20 @@ class Normaliser:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> "Normaliser":
-        """Create a normaliser from the result of `as_dict`. Raises ValueError for another kind."""
+        """Create a normaliser from the result of `as_dict`.
+
+        Raises ValueError for another kind, and for other than two equally long lists with each std above 0.
+        """
         if value["kind"] != TAG:
             raise ValueError(f"this version knows no normalisation `{value['kind']}`")
         mean, std = (np.array(value[key], dtype=np.float32) for key in ("mean", "std"))
+        if (
+            mean.ndim != 1
+            or mean.shape != std.shape
+            or not np.isfinite([mean, std]).all()
+            or (std <= 0).any()
+        ):
+            raise ValueError(f"mean {mean.shape} and std {std.shape} are no statistics")
         return cls(mean, std, value["fitted_on"])
 
 

@@ -28,6 +28,10 @@ MODEL, TRAINER, MANIFEST, DIGEST = FILES = (
 )
 
 
+VERSION = 1
+"""The version of the manifest."""
+
+
 class Damaged(Exception):
     """A checkpoint is incomplete or differs from its manifest, or does not fit the model."""
 
@@ -81,7 +85,7 @@ def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
         name: {"sha256": sha256(folder / name), "bytes": (folder / name).stat().st_size}
         for name in (MODEL, TRAINER)
     }
-    text = json.dumps({"v": 1, "files": files, **manifest}, indent=1)
+    text = json.dumps({"v": VERSION, "files": files, **manifest}, indent=1)
     (folder / MANIFEST).write_text(text + "\n")
     (folder / DIGEST).write_text(f"{sha256(folder / MANIFEST)}  {MANIFEST}\n")
 
@@ -202,14 +206,36 @@ def read(path: Path) -> Checkpoint:
         if digest != [hashlib.sha256(text).hexdigest(), MANIFEST]:
             raise Damaged(f"{path}: {MANIFEST} does not have the sha256 of {DIGEST}")
         manifest = json.loads(text)
+        _require_form(manifest)
         for name, entry in manifest["files"].items():
             if (path / name).stat().st_size != entry["bytes"]:
                 raise Damaged(f"{path}: {name} is not {entry['bytes']} bytes long")
             if sha256(path / name) != entry["sha256"]:
                 raise Damaged(f"{path}: {name} has another sha256 than the manifest says")
     except (OSError, ValueError, KeyError) as fault:
-        raise Damaged(f"{path}: {fault}") from fault
+        what = f"{path} is a file: name the folder of a checkpoint" if path.is_file() else f"{path}: {fault}"
+        raise Damaged(what) from fault
     return Checkpoint(path, manifest)
+
+
+_KINDS = {"trainer": str, "step": int, "config": dict, "preprocessing": dict, "metrics": dict, "files": dict}
+"""Keys of a manifest and the kinds of their values; only `files` is required here."""
+
+
+def _require_form(manifest: Any) -> None:
+    """Raise ValueError unless a manifest is of this version, of the documented form, and lists the files."""
+    if not isinstance(manifest, dict) or manifest.get("v") != VERSION:
+        version = manifest.get("v") if isinstance(manifest, dict) else "none"
+        raise ValueError(f"{MANIFEST} is of version {version}, this program reads {VERSION}: update gpujob")
+    odd = [key for key, kind in _KINDS.items() if not isinstance(manifest.get(key, kind()), kind)]
+    files = manifest.get("files", {})
+    odd += (
+        []
+        if odd
+        else [name for name in (MODEL, TRAINER) if not {"bytes", "sha256"} <= {*files.get(name, ())}]
+    )
+    if odd:
+        raise ValueError(f"{MANIFEST} has no usable {odd[0]}")
 
 
 def newest(root: Path, warn: Callable[[str], None]) -> Checkpoint | None:

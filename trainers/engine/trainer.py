@@ -219,11 +219,13 @@ class Trainer(ABC):
 
         Loads strictly: raises Damaged if the checkpoint is of another trainer or version.
         """
-        config, findings = parse(cls.options, saved.manifest["config"])
-        if findings or saved.manifest["trainer"] != cls.name:
-            raise Damaged(f"{saved.path} is no checkpoint of this version of {cls.name}")
+        manifest = saved.manifest
+        config, findings = parse(cls.options, manifest.get("config", {}))
+        if findings or manifest["trainer"] != cls.name or not manifest.get("preprocessing"):
+            why = f": {findings[0].message}" if findings else ""
+            raise Damaged(f"{saved.path} is no checkpoint of this version of {cls.name}{why}")
         try:
-            trainer = cls(config, preprocessing=saved.manifest["preprocessing"])
+            trainer = cls(config, preprocessing=manifest["preprocessing"])
         except (KeyError, TypeError, ValueError) as fault:
             raise Damaged(f"{saved.path} is no checkpoint of this version of {cls.name}: {fault}") from fault
         trainer.network = trainer.build()
