@@ -82,6 +82,45 @@ def test_a_driver_upgrade_that_is_under_way_is_waited_for(tmp_path: Path, servic
     assert "-o DPkg::Lock::Timeout=600 install" in log.read_text()
 
 
+FAKES = {
+    "getent": "echo ubuntu:x:1000:1000::$HOME:/bin/bash",
+    "id": "echo 1000",
+    "blkid": "exit 2",
+    "mkfs.ext4": 'echo "mkfs.ext4 $*" >>$HOME/calls',
+    "mountpoint": "[ -e $HOME/mounted ]",
+    "runuser": 'echo "runuser $*" >>$HOME/calls; shift 3; exec "$@"',
+    "mount": 'ls -d "$2" && echo "mount $*" >>$HOME/calls && touch $HOME/mounted',
+    "chown": "",
+}
+
+
+def test_a_blank_disk_and_its_folder_always_belong_to_the_user(tmp_path: Path) -> None:
+    (perboot,) = (
+        one["content"] for one in config()["write_files"] if one["path"].endswith("per-boot/gpujob")
+    )
+    disk, programs = tmp_path / "vol1", tmp_path / "bin"
+    programs.mkdir()
+    disk.write_bytes(bytes(4096))
+    for name, text in FAKES.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    script = perboot.replace(ANY_VOLUME, str(disk)).replace('[ -b "$1" ]', '[ -e "$1" ]')
+    for folder in ("/run/", "/var/lib/"):
+        script = script.replace(f" {folder}", f" {tmp_path}{folder}").replace(
+            f">{folder}", f">{tmp_path}{folder}"
+        )
+    for folder in ("run/gpujob", "run/gpujob-watchdog", "var/lib/gpujob"):
+        (tmp_path / folder).mkdir(parents=True)
+    env = {"PATH": f"{programs}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    subprocess.run(["sh", "-c", script, "gpujob", "first"], env=env, check=True, stdout=subprocess.DEVNULL)
+    root = tmp_path / ".gpujob"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"mkfs.ext4 -q -m 0 -L gpujob -E root_owner=1000:1000 {disk}",
+        f"runuser -u ubuntu -- mkdir -p {root}",
+        f"mount {disk} {root}",
+    ]
+
+
 def test_users_linger_so_a_deploy_has_no_note_about_shared_memory() -> None:
     assert any("/var/lib/systemd/linger/ubuntu" in command for command in config()["bootcmd"])
 
