@@ -6,10 +6,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from orchestrator.context import Context
+from orchestrator.core import shell
+from orchestrator.errors import Unreachable
 from orchestrator.store import Pace, Store
 
+T = TypeVar("T")
 _LEAST, _MOST = 2.0, 16.0
 _MARGIN = 3.0  # times the seconds that the last answer took
 _NOTICE = 1.0  # seconds after which a terminal shows what is waited for
@@ -27,36 +31,41 @@ def patience(pace: Pace) -> float:
 
 
 def in_parallel(
-    ctx: Context, store: Store, labels: Sequence[str], ask: Callable[[str], None], wait: float | None
-) -> dict[str, float]:
-    """Calls `ask` for every host; returns the seconds after which those that have not answered were given up.
+    ctx: Context, store: Store, labels: Sequence[str], ask: Callable[[str], T], wait: float | None
+) -> dict[str, T | Exception]:
+    """The answer of every host to `ask`, or its error: Unreachable for one that does not answer in time.
 
     `wait`: seconds for each; None: by its pace. A host that is alone has all the time that it needs.
     """
+    answers: dict[str, T | Exception] = {}
     if len(labels) == 1 and wait is None:
-        _timed(store, labels[0], ask)
-        return {}
-    started, times = time.monotonic(), {}
+        _timed(store, labels[0], ask, answers)
+        return answers
+    started = time.monotonic()
     limits = {label: patience(store.pace(label)) if wait is None else wait for label in labels}
-    threads = {label: _start(store, label, ask) for label in labels}
+    threads = {
+        label: threading.Thread(target=_timed, args=(store, label, ask, answers), daemon=True)
+        for label in labels
+    }
+    for thread in threads.values():
+        thread.start()
     with _notice(ctx, threads, limits):
         for label in sorted(labels, key=lambda label: limits[label]):
             threads[label].join(max(0.0, started + limits[label] - time.monotonic()))
             if threads[label].is_alive():
-                times[label] = limits[label]
+                longer = f"{shell.join(['gpujob', 'status', '--on', label])} waits longer"
+                error = Unreachable(f"no answer in {limits[label]:g} s", longer)
+                answers.setdefault(label, error)
                 _save(store, label, Pace(misses=store.pace(label).misses + 1))
-    return times
+    return answers
 
 
-def _start(store: Store, label: str, ask: Callable[[str], None]) -> threading.Thread:
-    thread = threading.Thread(target=_timed, args=(store, label, ask), daemon=True)
-    thread.start()
-    return thread
-
-
-def _timed(store: Store, label: str, ask: Callable[[str], None]) -> None:
+def _timed(store: Store, label: str, ask: Callable[[str], T], answers: dict[str, T | Exception]) -> None:
     started = time.monotonic()
-    ask(label)
+    try:
+        answers[label] = ask(label)
+    except Exception as error:  # of a thread: for the caller, who may have the answer from elsewhere
+        answers[label] = error
     pace = Pace(round(time.monotonic() - started, 1))
     if patience(pace) != patience(store.pace(label)):
         _save(store, label, pace)

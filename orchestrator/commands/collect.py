@@ -95,11 +95,15 @@ def _fetched(ctx: Context, base: Path, store: Store, word: str | None) -> Path |
     return folder if (folder / "run.json").is_file() else None
 
 
-def from_host(ctx: Context, host: Host, run: RunFacts) -> RunData:
+def details(host: Host, run: RunFacts) -> RunDetails:
+    """What run.json says of a run, or what is known without it where it cannot be read."""
     try:
-        details = helper.record(host, run.id)
+        return helper.record(host, run.id)
     except Refused:
-        details = RunDetails(job=run.job)
+        return RunDetails(job=run.job)
+
+
+def from_host(ctx: Context, host: Host, run: RunFacts) -> RunData:
     read = helper.read_log_events if run.from_log else helper.read_events
 
     def all_blocks() -> Iterator[bytes]:
@@ -109,7 +113,7 @@ def from_host(ctx: Context, host: Host, run: RunFacts) -> RunData:
 
     return RunData(
         run,
-        details,
+        details(host, run),
         runstate.word(runstate.fold(run, ctx.now())),
         host.label,
         all_blocks,

@@ -16,12 +16,12 @@ from orchestrator.core.rundetails import RunDetails
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import cells, counted, duration
 from orchestrator.core.values import iso
-from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
+from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.instances import prices
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import Store
 from orchestrator.targets import helper
-from orchestrator.targets.base import Host, Refused
+from orchestrator.targets.base import Host
 from orchestrator.view import compare_answers as answers
 from orchestrator.view.console import print_table
 
@@ -76,32 +76,24 @@ def _find(ctx: Context, query: Query) -> Iterator[Entry]:
     settings, store = settings_files.load(ctx), Store(ctx.state_dir)
     instances = InstanceStore(ctx.state_dir)
     labels = [query.on] if query.on else status.known_labels(store, instances, settings)
-    answered: dict[str, list[Entry]] = {}
-    errors: dict[str, Exception] = {}
 
-    def answer(label: str) -> None:
+    def answer(label: str) -> list[Entry]:
         instance = instances.find_label(label)
         if instance and instance.has_ended and not query.on:
-            answered[label] = list(_cached(ctx, store, instances, label, query))
-            return
-        try:
-            with registry.target(ctx, settings, label).connect() as host:
-                answered[label] = list(_of_host(ctx, store, instances, host, query))
-        except Exception as error:  # of a thread: raised again below unless the cache stands in
-            errors[label] = error
+            return list(_cached(ctx, store, instances, label, query))
+        with registry.target(ctx, settings, label).connect() as host:
+            return list(_of_host(ctx, store, instances, host, query))
 
-    late = ask.in_parallel(ctx, store, labels, answer, None if query.on else _WAIT)
-    for label, seconds in late.items():
-        errors.setdefault(label, Unreachable(f"no answer in {seconds:g} s"))
+    outcomes = ask.in_parallel(ctx, store, labels, answer, None if query.on else _WAIT)
     for label in labels:
-        if label in answered:
-            yield from answered[label]
+        outcome = outcomes[label]
+        if not isinstance(outcome, Exception):
+            yield from outcome
             continue
-        error = errors[label]
-        if query.on or not isinstance(error, GpujobError):
-            raise error
-        ctx.warn(f"{label} does not answer ({error.what}); its runs are as they were last seen")
-        yield from _cached(ctx, store, instances, label, query, error.what)
+        if query.on or not isinstance(outcome, GpujobError):
+            raise outcome
+        ctx.warn(f"{label} does not answer ({outcome.what}); its runs are as they were last seen")
+        yield from _cached(ctx, store, instances, label, query, outcome.what)
 
 
 def _of_host(
@@ -111,11 +103,7 @@ def _of_host(
     runs.remember(ctx, store, host, every, all_of_host=True)
     for brief in [run for run in every if query.job in (None, run.job)][-query.limit :]:
         run = (helper.find_run(host, brief.id, 0) or brief) if brief.brief else brief
-        try:
-            details = helper.record(host, run.id)
-        except Refused:
-            details = RunDetails(job=run.job)
-        yield _entry(ctx, instances, host.label, run, details)
+        yield _entry(ctx, instances, host.label, run, collect.details(host, run))
 
 
 def _cached(

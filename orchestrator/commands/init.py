@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from pathlib import Path
@@ -12,7 +13,6 @@ import msgspec
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.core import spec
-from orchestrator.core.values import is_positive
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.onhost.files import write
 
@@ -119,7 +119,7 @@ def _hours(text: str) -> float | None:
         value = float(text)
     except ValueError:
         return None
-    return value if is_positive(value) else None
+    return value if 0 < value < math.inf else None
 
 
 def _text(answers: Answers) -> str:

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 from orchestrator import registry, settings_files
 from orchestrator.commands import ask, rows, runs
 from orchestrator.context import Context
-from orchestrator.core import groups, queue, runstate, shell
+from orchestrator.core import groups, queue, runstate
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.values import require_positive
-from orchestrator.errors import Exit, GpujobError, Unreachable, UsageError
+from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.instances import inventory, prices
 from orchestrator.instances.instance import Instance
 from orchestrator.instances.inventory import Inventory
@@ -148,25 +148,23 @@ def _ask_all(
 ) -> list[HostReport]:
     """Each host's report; of one that does not answer, the cached one. A single host must answer or be known,
     and one that was named must have runs for that."""
-    reports: dict[str, HostReport] = {}
-    errors: dict[str, Exception] = {}
 
-    def answer(label: str) -> None:
+    def answer(label: str) -> HostReport:
         try:
             if not _has_ended(instances, label):
-                reports[label] = _ask(ctx, store, settings, label, query)
-        except Exception as error:  # of a thread: raised again below unless the cache stands in
-            errors[label] = error
-        if _has_ended(instances, label):  # as was known, or as was learned just now
-            reports[label] = replace(_cached(store, label), unreachable="its instance has ended")
+                report = _ask(ctx, store, settings, label, query)
+                if not _has_ended(instances, label):
+                    return report
+        except Exception:
+            if not _has_ended(instances, label):  # as was learned just now
+                raise
+        return replace(_cached(store, label), unreachable="its instance has ended")
 
-    unanswered = ask.in_parallel(ctx, store, labels, answer, query.wait)
-    for label, seconds in unanswered.items():
-        longer = f"{shell.join(['gpujob', 'status', '--on', label])} waits longer"
-        errors.setdefault(label, Unreachable(f"no answer in {seconds:g} s", longer))
-    named = query.on is not None
+    outcomes, named = ask.in_parallel(ctx, store, labels, answer, query.wait), query.on is not None
     return [
-        reports.get(label) or _from_cache(store, instances, label, errors[label], len(labels), named)
+        _from_cache(store, instances, label, outcome, len(labels), named)
+        if isinstance(outcome := outcomes[label], Exception)
+        else outcome
         for label in labels
     ]
 

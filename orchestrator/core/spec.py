@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, Literal, get_args
@@ -15,7 +16,6 @@ from orchestrator.core.paths import inside
 from orchestrator.core.resources import Resources
 from orchestrator.core.space import Sweep
 from orchestrator.core.text import closest
-from orchestrator.core.values import is_positive
 from orchestrator.errors import UsageError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}\Z")
@@ -252,7 +252,7 @@ def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
         ("idle_minutes", limits.idle_minutes),
     )
     return [
-        *((("limits", key), value is None or is_positive(value), "above 0") for key, value in positive),
+        *((("limits", key), value is None or 0 < value < math.inf, "above 0") for key, value in positive),
         (("resources", "gpus"), spec.resources.gpus >= 0, "0 or more"),
         (("resources", "nodes"), spec.resources.nodes >= 1, "1 or more"),
         (("resources", "master"), bool(MASTER.match(spec.resources.master)), "ADDRESS or ADDRESS:PORT"),

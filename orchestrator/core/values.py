@@ -12,14 +12,9 @@ _AGO = re.compile(r"(\d+(?:\.\d+)?) ?(s|m|min|h|d|w)")
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 
-def is_positive(value: float) -> bool:
-    """A number above 0 that time and money can be counted by."""
-    return math.isfinite(value) and value > 0
-
-
 def require_positive(flag: str, value: float | None) -> None:
     """UsageError for the value of a flag, if it is given, that is no number above 0."""
-    if value is not None and not is_positive(value):
+    if value is not None and not 0 < value < math.inf:
         raise UsageError(f"{flag} {value:g}: it must be above 0, and finite")
 
 
