@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator import registry, settings_files
-from orchestrator.commands import execute, inputs, jobs, trainer
+from orchestrator.commands import execute, gather, jobs, trainer
 from orchestrator.commands.execute import Outcome
 from orchestrator.context import Context
 from orchestrator.core import plan as planning
@@ -39,10 +39,10 @@ def check(
         return _check_command(ctx, settings, job, on)
     target = registry.target(ctx, settings, on)
     registry.require_transfer(ctx, target)
-    store, trees = Store(ctx.state_dir), inputs.sources(ctx, job, settings)
+    store, trees = Store(ctx.state_dir), gather.sources(ctx, job, settings)
     with target.connect() as host:
         executor = execute.Executor(ctx, host, store, trees)
-        outcome = _run_checks(executor, inputs.collect(ctx, job, trees, target), job, fresh)
+        outcome = _run_checks(executor, gather.collect(ctx, job, trees, target), job, fresh)
     if outcome.report.tier == "files":
         ctx.warn("no Python on the host has PyTorch: only names, labels and splits were checked")
     if ctx.json:
@@ -57,10 +57,10 @@ def _check_command(ctx: Context, settings: dict[str, Setting], job: jobs.Job, on
     """Of a job with a command: what a deploy requires before it sends anything; its notes are warnings."""
     started, checked = ctx.now(), ["job.file", "code.folder", "data.folders"]
     target = registry.target(ctx, settings, on)
-    known = inputs.collect(ctx, job, inputs.sources(ctx, job, settings), target)
+    known = gather.collect(ctx, job, gather.sources(ctx, job, settings), target)
     if not target.launches:  # where the host does not exist yet, the deploy checks it
         with target.connect() as host:
-            known = inputs.with_facts(known, host, job)
+            known = gather.with_facts(known, host, job)
         checked += ["host.command", "host.python", "host.space"]
     planning.build(known)
     findings = tuple(Finding("job.warning", "warning", text) for text in known.warnings)
@@ -78,7 +78,7 @@ def _check_command(ctx: Context, settings: dict[str, Setting], job: jobs.Job, on
 def _run_checks(executor: execute.Executor, known: PlanInputs, job: jobs.Job, fresh: bool) -> Outcome:
     """The first outcome with an error, else that of the last check."""
     ctx, host = executor.ctx, executor.host
-    plan = planning.build_check(inputs.with_facts(known, host, job))
+    plan = planning.build_check(gather.with_facts(known, host, job))
     plans.print_warnings(ctx, known.warnings)
     outcome = None
     for step in plan.steps:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from orchestrator import registry, settings_files
-from orchestrator.commands import environment, execute, follow, inputs, jobs, limits, notify, resume, runs, s3
+from orchestrator.commands import environment, execute, follow, gather, jobs, limits, notify, resume, runs, s3
 from orchestrator.commands.deployment import Deployment, Request
 from orchestrator.context import Context
 from orchestrator.core import hostchecks, runstate
@@ -127,8 +127,8 @@ def _prepare(
     if not request.dry_run and spec.uses_s3:
         secrets |= s3.secrets(ctx, job)
     ctx.step = "reading code and data"
-    trees = inputs.sources(ctx, job, settings)
-    known = inputs.collect(ctx, job, trees, target, share_gpu=request.share_gpu, queue=request.queue)
+    trees = gather.sources(ctx, job, settings)
+    known = gather.collect(ctx, job, trees, target, share_gpu=request.share_gpu, queue=request.queue)
     if not request.dry_run:  # whose plan lists them
         plans.print_warnings(ctx, known.warnings)
     if request.queue and spec.resources.nodes > 1:
@@ -144,7 +144,7 @@ def _launch(
     """The launched instances; None for a dry run, whose plan is printed."""
     from orchestrator.commands import launch  # noqa: PLC0415 - other targets load nothing of EC2
 
-    inputs.require_no_host_data(deployment.job, target)
+    gather.require_no_host_data(deployment.job, target)
     options = deployment.request.launch_options()
     return launch.launch(ctx, settings["region"].value, deployment.known, deployment.word, options)
 
@@ -156,7 +156,7 @@ def _deploy_to_host(ctx: Context, store: Store, target: Target, deployment: Depl
         ctx.step = f"looking at {host.label}"
         if known.job.limits.budget_usd is not None:
             known = limits.with_budget(ctx, known, [host], request.budget)
-        complete = inputs.with_facts(known, host, deployment.job)
+        complete = gather.with_facts(known, host, deployment.job)
         if request.dry_run:
             plans.print_plan(ctx, planning.build(complete))
             return 0

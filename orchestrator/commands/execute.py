@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator import process
-from orchestrator.commands import inputs, s3, trainer_errors
+from orchestrator.commands import gather, s3, trainer_errors
 from orchestrator.context import Context
 from orchestrator.core import decode, events, hostchecks
 from orchestrator.core import plan as planning
@@ -102,7 +102,7 @@ class Executor:
         try:
             self.host.send_tree(tree)
         except (Refused, UsageError):
-            inputs.digests(self.ctx).forget(tree.folder)
+            gather.digests(self.ctx).forget(tree.folder)
             raise
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from orchestrator import registry, settings_files
-from orchestrator.commands import execute, follow, inputs, limits, runs
+from orchestrator.commands import execute, follow, gather, limits, runs
 from orchestrator.commands.deployment import Deployment
 from orchestrator.context import Context
 from orchestrator.core import groups
@@ -90,7 +90,7 @@ def _facts(ctx: Context, hosts: Sequence[Host], deployment: Deployment) -> list[
     if known.job.limits.budget_usd is not None:
         known = limits.with_budget(ctx, known, hosts, deployment.request.budget)
     try:
-        return [inputs.with_facts(known, host, deployment.job) for host in hosts]
+        return [gather.with_facts(known, host, deployment.job) for host in hosts]
     except NoGpus as error:
         from orchestrator.commands import launch  # noqa: PLC0415 - only EC2 instances are ended
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from orchestrator.commands import inputs, jobs
+from orchestrator.commands import gather, jobs
 from orchestrator.commands import s3 as s3_command
 from orchestrator.core import plan as planning
 from orchestrator.core import s3
@@ -118,7 +118,7 @@ def test_a_dry_run_says_what_the_host_would_download(bucket: FakeS3, client: Cli
     bucket.put("images/a", b"1" * 2**20)
     loaded = job(client, f"data: {{images: s3://{BUCKET}/images}}\n")
     jobs.require_data(loaded)
-    known = inputs.collect(client.context(), loaded, {}, LocalTarget(client.context(), str(client.root)))
+    known = gather.collect(client.context(), loaded, {}, LocalTarget(client.context(), str(client.root)))
     [step] = [step for step in planning.build_check(known).steps if step.title == "data: images"]
     assert step.bytes == 2**20
     assert step.reason == (f"s3://{BUCKET}/images (1 file, 1.0 MiB), the host downloads what it lacks")

@@ -1,4 +1,4 @@
-"""Collects what a plan is made of: the job's code and data on the client, then the host's facts."""
+"""Gathers what a plan is made of: the job's code and data on the client, then the facts of the host."""
 
 from __future__ import annotations
 
