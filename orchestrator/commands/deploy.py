@@ -16,9 +16,9 @@ from orchestrator.core import plan as planning
 from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.values import require_positive
-from orchestrator.errors import GpujobError, Unreachable, UsageError
+from orchestrator.errors import UsageError
 from orchestrator.settings_files import Setting
-from orchestrator.store import Intent, Store
+from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
 from orchestrator.targets.group import GroupTarget
@@ -177,17 +177,10 @@ def _execute(ctx: Context, store: Store, host: Host, deployment: Deployment, com
     assert complete.facts
     options = execute.start_options(complete.facts, deployment.secrets, complete.share_gpu, complete.queue)
     plan = planning.build(replace(complete, identity=interrupted) if interrupted else complete)
-    store.save_intent(job, host.label, Intent(plan.fingerprint, plan.identity))
     executor = execute.Executor(ctx, host, store, deployment.trees)
-    try:
-        with host.keep_awake():
-            executor.prepare(plan, deployment.word)
-            run = executor.start(plan, options)
-    except Unreachable:
-        raise  # the run may have started or not: the intent stays open, and the same command continues
-    except GpujobError:
-        store.close_intent(job, host.label)
-        raise
+    with execute.recorded(store, host.label, plan), host.keep_awake():
+        executor.prepare(plan, deployment.word)
+        run = executor.start(plan, options)
     _confirm(ctx, host, store, job, run)
     notes = tuple(note for note in plan.notes if note not in complete.warnings)  # these were shown before
     plans.print_next(ctx, notes, run, host.label, follow)

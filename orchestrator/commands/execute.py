@@ -30,9 +30,9 @@ from orchestrator.core.plan import (
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runjson import RunChanges, RunJson
 from orchestrator.core.text import counted
-from orchestrator.errors import GpujobError, UsageError
+from orchestrator.errors import GpujobError, Unreachable, UsageError
 from orchestrator.source import Source
-from orchestrator.store import Store
+from orchestrator.store import Intent, Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Refused
 from orchestrator.view import plans, transfer
@@ -104,6 +104,22 @@ class Executor:
         except (Refused, UsageError):
             gather.digests(self.ctx).forget(tree.folder)
             raise
+
+
+@contextlib.contextmanager
+def recorded(store: Store, label: str, plan: Plan) -> Iterator[None]:
+    """The intent to carry out a plan is on the disk from the beginning of the block on, until it has failed.
+
+    The caller closes it once the run is known to be up. Where a host could not be reached, the run may have
+    started or not: the intent stays open, and the same command continues.
+    """
+    store.save_intent(plan.job, label, Intent(plan.fingerprint, plan.identity))
+    try:
+        yield
+    except GpujobError as error:
+        if not isinstance(error, Unreachable):
+            store.close_intent(plan.job, label)
+        raise
 
 
 @contextlib.contextmanager

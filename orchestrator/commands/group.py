@@ -19,7 +19,7 @@ from orchestrator.core.inputs import Identity, PlanInputs
 from orchestrator.core.plan import Plan
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError, NoGpus, NotFound, Unreachable
-from orchestrator.store import Intent, Store
+from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
 from orchestrator.targets.group import GroupTarget
@@ -72,8 +72,12 @@ def deploy(ctx: Context, store: Store, target: GroupTarget, deployment: Deployme
             _part(ctx, store, deployment, host, plan, one)
             for host, plan, one in zip(hosts, made, complete, strict=True)
         ]
-        store.save_intent(name, label, Intent(made[0].fingerprint, identity))
-        started = _run(ctx, store, parts, deployment.word, label)
+        with execute.recorded(store, label, made[0]):
+            started = _run(ctx, parts, deployment.word)
+        for part, run in reversed(list(zip(parts, started, strict=True))):
+            runs.remember(ctx, store, part.host, [run])
+            part.host.assign_run(run.id)
+        store.close_intent(name, label)
         notes = tuple(note for note in made[0].notes if note not in warnings)  # these were shown before
         plans.print_next(ctx, notes, started[0], label, request.follow)
         return follow.stream(ctx, hosts[0], identity.run_id) if request.follow else 0
@@ -143,35 +147,27 @@ def _part(
     return _Part(execute.Executor(ctx, host, store, deployment.trees), plan, options)
 
 
-def _run(ctx: Context, store: Store, parts: Sequence[_Part], word: str, label: str) -> list[RunFacts]:
+def _run(ctx: Context, parts: Sequence[_Part], word: str) -> list[RunFacts]:
     """The run on each host, once all of them have met."""
     for part in parts:
         ctx.talk(f"{part.host.label}:")
         part.executor.prepare(part.plan, word)
     started: list[Host] = []
-    run_id, job = parts[0].plan.run_id, parts[0].plan.job
+    run_id = parts[0].plan.run_id
     try:
         for rank, part in enumerate(parts):
             started.append(part.host)
             _require_own_folder(part, rank, part.executor.start(part.plan, part.options))
-    except GpujobError as error:
-        _end(ctx, started, run_id)
-        if not isinstance(error, Unreachable):
-            store.close_intent(job, label)
-        raise
-    try:
-        met = wait_until_met(ctx, [part.host for part in parts], run_id)
-    except Unreachable:
-        raise  # the hosts may have met: the intent stays open, and the same command continues
     except GpujobError:
         _end(ctx, started, run_id)
-        store.close_intent(job, label)
         raise
-    for part, run in reversed(list(zip(parts, met, strict=True))):
-        runs.remember(ctx, store, part.host, [run])
-        part.host.assign_run(run.id)
-    store.close_intent(job, label)
-    return met
+    try:
+        return wait_until_met(ctx, [part.host for part in parts], run_id)
+    except Unreachable:
+        raise  # the hosts may have met
+    except GpujobError:
+        _end(ctx, started, run_id)
+        raise
 
 
 def _require_own_folder(part: _Part, rank: int, run: RunFacts) -> None:
