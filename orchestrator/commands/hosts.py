@@ -74,7 +74,8 @@ def list_hosts(ctx: Context, cached: bool) -> int:
     """The host keys on record, and what costs money in EC2: as EC2 reports it unless `cached`.
 
     EC2 is searched if it is the default target or was used from here. An instance that these credentials
-    cannot see is shown as it was last seen; then the exit code is 4.
+    cannot see is shown as it was last seen; then the exit code is 4. So is what a region has that does not
+    answer; then it is 5.
     """
     account, settings = Account(ctx), settings_files.load(ctx)
     ensure.settle(account)
@@ -82,7 +83,7 @@ def list_hosts(ctx: Context, cached: bool) -> int:
     is_used = settings["target"].value == "ec2" or listed.resources or account.records.all()
     if not cached and is_used:
         listed = survey.survey(account, settings["region"].value, of_user=not account.records.all())
-        code = int(Exit.ACCESS) if listed.unseen else 0
+        code = int(Exit.UNREACHABLE if listed.unsearched else Exit.ACCESS if listed.unseen else Exit.DONE)
     shown = [rows.instance(instance, ctx.now()) for instance in account.records.billed()]
     view.print_hosts(ctx, _host_keys(ctx), shown, rows.resources(listed, ctx.now()))
     return code

@@ -8,7 +8,7 @@ from orchestrator import settings_files
 from orchestrator.commands import rows
 from orchestrator.context import Context
 from orchestrator.core import runstate
-from orchestrator.errors import GpujobError, UsageError
+from orchestrator.errors import Exit, GpujobError, UsageError
 from orchestrator.instances import connection, ensure, survey
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Stopped, Terminated
@@ -26,14 +26,16 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
 
     With `end` they are deleted, each instance and volume after a question of its own, which says what is
     known of the runs on it; but not those of other people, nor those of the user's other clients before
-    their deadline. 1 while some are left.
+    their deadline. 1 while some are left; if none is known, 5 where a region did not answer.
     """
     account, home = Account(ctx), settings_files.load(ctx)["region"].value
     ensure.settle(account)
-    listed = survey.orphans(account, survey.survey(account, home, regions), regions)
+    searched = survey.survey(account, home, regions)
+    listed = survey.orphans(account, searched, regions)
+    code_without = int(Exit.UNREACHABLE if searched.unsearched else Exit.DONE)
     view.print_orphans(ctx, [rows.orphan(one, ctx.now()) for one in listed])
     if not listed or not end:
-        return 1 if listed else 0
+        return 1 if listed else code_without
     kept = {one.resource.id: one.kept_because for one in listed if one.kept_because}
     own = [one for one in listed if not one.kept_because]
     without_disk = [one.resource.id for one in own if one.resource.kind not in _WITH_DISK]
@@ -51,7 +53,7 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
         ctx.talk(f"gpujob hosts down {PREFIX}i-… (asks an instance what runs on it), and fetches it first")
     if own:
         survey.survey(account, home, regions)
-    return 1 if kept or left else 0
+    return 1 if kept or left else code_without
 
 
 def _reason_to_keep(account: Account, orphan: Orphan) -> str:

@@ -19,7 +19,7 @@ from orchestrator.instances.instance import BILLED_STATES, expires
 FRESH_SECONDS = 3600.0
 """Age up to which `status` shows the stored inventory instead of searching all regions."""
 RETRY_SECONDS = 600.0
-"""Age that an inventory is given after a search that failed."""
+"""Seconds after which a search that failed is repeated."""
 _FILE = "inventory.json"
 _BILLED_KINDS = ("instance", "volume", "request")
 
@@ -93,12 +93,14 @@ class Resource(Struct, frozen=True, kw_only=True):
 class Inventory(Struct, frozen=True, kw_only=True):
     """The resources of all regions that these credentials may search, at the time `read`.
 
-    unseen: ids of instances on record that these credentials cannot see.
+    unseen: ids of instances on record that these credentials cannot see. unsearched: regions that did not
+    answer; of these it has the resources of the search before.
     """
 
     read: float = 0.0
     resources: tuple[Resource, ...] = ()
     unseen: tuple[str, ...] = ()
+    unsearched: tuple[str, ...] = ()
 
     @property
     def unrecorded(self) -> list[Resource]:

@@ -20,6 +20,8 @@ from orchestrator.instances.region import delete_group
 from orchestrator.instances.search import Region, search
 
 _THREADS = 8
+_RETRY_AGE = inventory.FRESH_SECONDS - inventory.RETRY_SECONDS
+"""Age that an inventory is given after a search that failed, so that it is repeated after RETRY_SECONDS."""
 
 
 def survey(account: Account, home: str, regions: Sequence[str] = (), of_user: bool = False) -> Inventory:
@@ -28,30 +30,33 @@ def survey(account: Account, home: str, regions: Sequence[str] = (), of_user: bo
     home: the region of the settings, which is asked for the others; regions of records are always searched.
 
     An instance of this client without a record gets one; with `of_user`, so does each of the user, after the
-    client's state was lost. Regions that the credentials may not search are named and skipped.
+    client's state was lost. A region that cannot be searched is named, and what it had when it was searched
+    last is kept. Raises the error of the first if none can be.
     """
     ctx = account.ctx
     names = list(regions) or _regions(account, home)
     with ThreadPoolExecutor(_THREADS) as pool:
         searched = list(pool.map(lambda name: _search_or_error(account.cloud, name), names))
-    by_region = []
-    for name, result in zip(names, searched, strict=True):
-        if isinstance(result, Region):
-            by_region.append(result)
-        elif result.code not in errors.CLOSED or len(names) == 1:
-            raise result
-        else:
-            ctx.warn(f"{name} is skipped: {result.what}: {result.why}")
+    by_region = [one for one in searched if isinstance(one, Region)]
+    failed = {name: one for name, one in zip(names, searched, strict=True) if isinstance(one, AwsError)}
+    if not by_region:
+        raise next(iter(failed.values()))
+    for name, error in failed.items():
+        ctx.warn(f"{name} is skipped: {error.what}: {error.why}")
     for one in by_region:
         _adopt(account, one, of_user)
     unseen = tuple(_update_records(account, by_region))
     resources = [resource for one in by_region for resource in _resources(account, one)]
     _cancel_requests(account, by_region)
-    stored = inventory.load(ctx.state_dir)
-    if regions:
-        resources += [one for one in stored.resources if one.region not in names]
-    read = stored.read if regions else ctx.now()
-    return inventory.save(ctx.state_dir, Inventory(read=read, resources=tuple(resources), unseen=unseen))
+    stored, found = inventory.load(ctx.state_dir), {one.name for one in by_region}
+    former = [one for one in stored.resources if one.region not in found]
+    resources += former if regions else [one for one in former if one.region in failed]
+    unsearched = tuple(name for name, error in failed.items() if error.code not in errors.CLOSED)
+    read = stored.read if regions else ctx.now() - (_RETRY_AGE if unsearched else 0)
+    return inventory.save(
+        ctx.state_dir,
+        Inventory(read=read, resources=tuple(resources), unseen=unseen, unsearched=unsearched),
+    )
 
 
 def _regions(account: Account, home: str) -> list[str]:
@@ -210,8 +215,8 @@ def survey_or_stored(account: Account, home: str, of_user: bool) -> Inventory:
         return survey(account, home, of_user=of_user)
     except GpujobError as error:
         ctx.warn(f"EC2 could not be searched: {error.what}: {error.why}")
-        stored, retry = inventory.load(ctx.state_dir), ctx.now() - inventory.FRESH_SECONDS
-        read = max(stored.read, retry + inventory.RETRY_SECONDS)
+        stored = inventory.load(ctx.state_dir)
+        read = max(stored.read, ctx.now() - _RETRY_AGE)
         return inventory.save(ctx.state_dir, replace(stored, read=read))
 
 
@@ -233,7 +238,7 @@ def orphans(account: Account, inventory: Inventory, regions: list[str]) -> list[
     return [
         orphan
         for one in inventory.resources
-        if (not regions or one.region in regions)
+        if one.region not in inventory.unsearched and (not regions or one.region in regions)
         for orphan in _orphan(account, one)
     ]
 

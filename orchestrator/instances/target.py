@@ -55,8 +55,9 @@ class Ec2Target(Target):
         instances, searched = self._account.records.current(), ""
         if not instances:
             try:
-                survey.survey(self._account, self._regions[0], of_user=True)
-                instances, searched = self._account.records.current(), "searched all regions"
+                unsearched = survey.survey(self._account, self._regions[0], of_user=True).unsearched
+                but = f" but {', '.join(unsearched)}, which did not answer" if unsearched else ""
+                instances, searched = self._account.records.current(), f"searched all regions{but}"
             except GpujobError as error:
                 searched = f"EC2 was not searched: {error.what}"
         if not instances:

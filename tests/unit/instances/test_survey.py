@@ -255,6 +255,41 @@ def test_a_region_that_the_account_has_not_enabled_is_skipped(
     assert "ap-east-1 is skipped: EC2 refused describe_volumes in ap-east-1: AuthFailure" in result.err
 
 
+@pytest.mark.parametrize("code", ["NoConnection", "ServiceUnavailable", "InternalError"])
+def test_a_region_that_does_not_answer_hides_no_other(
+    client: Client, aws: FakeAccount, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    real: Callable[..., Any] = Cloud._once
+    down = list[str]()
+
+    def once(cloud: Cloud, region: str, operation: str, *more: Any) -> Any:
+        if operation == "describe_regions":
+            return {"Regions": [{"RegionName": "eu-west-1"}, {"RegionName": "us-east-1"}]}
+        if region in down:
+            raise AwsError(code, "scripted", operation, region)
+        answer = real(region, operation, *more)
+        if operation == "describe_instances":
+            is_there = lambda one: one["Instances"][0]["InstanceId"] == f"i-{region}"  # noqa: E731
+            return {"Reservations": [one for one in answer["Reservations"] if is_there(one)]}
+        return answer
+
+    for region in ("eu-west-1", "us-east-1"):
+        aws.instance(f"i-{region}", user="bob@desk", expires=PAST)
+    monkeypatch.setattr(Cloud, "_once", once)
+    assert run(client, "hosts", "list").code == 0
+    down.append("eu-west-1")
+    listed = run(client, "hosts", "list", "--json")
+    assert (listed.code, "eu-west-1 is skipped" in listed.err) == (5, True)
+    assert {one["id"] for one in listed.json["resources"]} == {"i-eu-west-1", "i-us-east-1"}
+    orphans = run(client, "hosts", "orphans")
+    assert (orphans.code, "i-us-east-1" in orphans.out, "i-eu-west-1" in orphans.out) == (1, True, False)
+    aws.instances.clear()
+    assert run(client, "hosts", "orphans").code == 5
+    assert run(client, "status", at=NOW + 3600).code == 0
+    down.append("us-east-1")
+    assert run(client, "hosts", "list").code in (1, 5)
+
+
 def test_without_the_list_of_regions_the_own_region_is_searched(client: Client, aws: FakeAccount) -> None:
     aws.errors["describe_regions"] = "UnauthorizedOperation"
     aws.instance("i-bob", user="bob@desk", expires=FUTURE)
