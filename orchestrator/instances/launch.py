@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from orchestrator import __version__
 from orchestrator.errors import GpujobError
-from orchestrator.instances import answers, catalog, errors, lifecycle, region, spec
+from orchestrator.instances import answers, catalog, errors, lifecycle, prices, region, spec
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Action, AwsError, NoCapacity
 from orchestrator.instances.instance import Description, Instance
@@ -102,6 +102,8 @@ class _Launch:
         ctx, cloud, launch_spec = self._account.ctx, self._account.cloud, self.attempt.spec
         subnets, group = self._network(name)
         image = region.find_image(cloud, name, launch_spec.images)
+        if larger := prices.larger_disk(launch_spec, image, name, ctx.now()):
+            ctx.confirm(larger)
         offerings = {
             type_: [zone for zone in zones if zone in subnets]
             for type_, zones in region.offerings(cloud, name, launch_spec.types).items()

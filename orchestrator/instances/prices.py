@@ -14,11 +14,13 @@ from orchestrator.core.runfacts import RunFacts
 from orchestrator.errors import GpujobError
 from orchestrator.instances.catalog import RegionPrices, table
 from orchestrator.instances.instance import Instance
+from orchestrator.instances.spec import SPOT_ROOT_GB
 
 if TYPE_CHECKING:
     from orchestrator.context import Context
     from orchestrator.instances.cloud import Cloud
     from orchestrator.instances.records import InstanceStore
+    from orchestrator.instances.spec import Image, LaunchSpec
 
 HOURS_PER_MONTH = 730.0  # 365 days of 24 hours / 12, as AWS's calculator counts
 API_REGION = "us-east-1"
@@ -60,6 +62,20 @@ def hourly(usd_per_hour: float, disk_gb: int, region: str) -> HourlyPrice:
 def disk_per_month(disk_gb: int, region: str) -> float:
     """Returns USD per month for the disk of a stopped instance, or for a volume."""
     return disk_gb * table().gp3_gb_month(region)
+
+
+def larger_disk(launch_spec: LaunchSpec, image: Image, region: str, now: float) -> str:
+    """Returns a sentence on what an image costs that needs a larger root disk than was quoted; else ""."""
+    quoted = launch_spec.root_gb or SPOT_ROOT_GB
+    if image.root_gb <= quoted:
+        return ""
+    hours = max(0.0, launch_spec.deadline - now) / 3600
+    gb = (image.root_gb - quoted) * launch_spec.count
+    usd = disk_per_month(gb, region) / HOURS_PER_MONTH * hours
+    return (
+        f"{image.id} needs a root disk of {image.root_gb} GB, and {quoted} GB are in that price: "
+        f"at most ${usd:.2f} more for {hours:.4g} h."
+    )
 
 
 def of(instance: Instance) -> HourlyPrice:

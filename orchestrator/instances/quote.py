@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 MIN_DISK_GB = 100
 """Default disk size in GB for a job without data: the image with its CUDA and PyTorch fills most of 60."""
-SPOT_ROOT_GB = 60
-"""Root disk of a spot instance in GB, about the size of the image; its data is on a separate volume."""
 FETCH_HOURS = 1.0
 """Hours for which an instance is launched or started to fetch from it."""
 TRIAL_HOURS = 0.5
@@ -137,7 +135,7 @@ def quote(job: JobSpec, region: str, now: float, owner: str, data_bytes: int) ->
     unpriced = _unpriced(types, regions, ec2.spot)
     if unpriced and job.limits.budget_usd is not None:
         raise UsageError("--budget cannot be converted to hours", unpriced, "--max-hours H")
-    all_gb = disk_gb + (SPOT_ROOT_GB if ec2.spot else 0)
+    all_gb = disk_gb + (spec.SPOT_ROOT_GB if ec2.spot else 0)
     price = None if unpriced else _highest(types, regions, all_gb)
     hours, limited_by = _hours(job, price)
     nodes = job.resources.nodes
@@ -193,7 +191,7 @@ def for_fetch(former: Instance, now: float, owner: str) -> Quote:
         private_ip=former.private_ip,
         rescue_of=former.id,
     )
-    price = None if unpriced else _highest(types, regions, SPOT_ROOT_GB + former.volume_gb)
+    price = None if unpriced else _highest(types, regions, spec.SPOT_ROOT_GB + former.volume_gb)
     return Quote(launch_spec, price, FETCH_HOURS, "for the download", table().rescue_as_of, unpriced)
 
 
@@ -206,12 +204,12 @@ def for_trial(job: str, region: str, now: float, owner: str) -> Quote:
         types=types,
         regions=(region,),
         spot=False,
-        root_gb=SPOT_ROOT_GB,
+        root_gb=spec.SPOT_ROOT_GB,
         deadline=now + TRIAL_HOURS * 3600,
         owner=owner,
         job=job,
     )
-    price = None if unpriced else _highest(types, (region,), SPOT_ROOT_GB)
+    price = None if unpriced else _highest(types, (region,), spec.SPOT_ROOT_GB)
     return Quote(launch_spec, price, TRIAL_HOURS, "it is terminated after the checks", as_of, unpriced)
 
 

@@ -32,6 +32,8 @@ MEMBER_PORTS = (1024, 65535)
 TAGGED_KINDS = ("instance", "volume", "network-interface")
 """Resources that a launch tags, besides the request of a spot instance."""
 DATA_DEVICE = "/dev/sdf"
+SPOT_ROOT_GB = 60
+"""Root disk in GB, about the size of the image, of an instance with its data on a separate volume."""
 _TAGS, _TAG_KEY, _TAG_VALUE = 50, 128, 256  # EC2's limits of tags, and of their characters
 _OWN_TAGS = 9
 IMAGES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -187,6 +188,30 @@ def test_a_subnet_without_ipv4_is_refused_before_a_launch(monkeypatch: pytest.Mo
     with new_client() as client, pytest.raises(UsageError, match="subnet-6 has only IPv6") as error:
         region.find_subnet(Cloud(client.context()), "us-east-1", "subnet-6")
     assert "aws ec2 describe-subnets" in error.value.next_step
+
+
+@pytest.mark.parametrize(("market", "gb", "usd"), [((), 600, 0.11), (("--spot",), 75, 0.0), ((), 100, None)])
+def test_an_image_with_a_larger_disk_than_quoted_is_priced_first(
+    week: Start, market: tuple[str, ...], gb: int, usd: float | None
+) -> None:
+    one, client = started(week)
+    disk = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": gb}}
+    image = {"ImageId": "ami-1", "RootDeviceName": "/dev/sda1", "BlockDeviceMappings": [disk]}
+    one.aws._describe_images = lambda *_: {"Images": [image]}  # type: ignore[attr-defined]
+    shown = list[bool]()
+    real = one.aws.once
+
+    def once(where: str, called: str, service: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if called == "run_instances":
+            shown.append(sentence in client_err.getvalue())
+        return real(where, called, service, parameters)
+
+    sentence = f"ami-1 needs a root disk of {gb} GB"
+    client_err = io.StringIO()
+    one.aws.once = once  # type: ignore[method-assign]
+    client.run(*UP, *market, now=lambda: one.clock.now, sleep=one.clock.sleep, stderr=client_err)
+    assert shown == [usd is not None]
+    assert usd is None or f"at most ${usd:.2f} more for 2 h" in client_err.getvalue()
 
 
 def test_a_subnet_in_a_local_zone_is_refused_before_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:
