@@ -290,6 +290,20 @@ def test_a_region_that_does_not_answer_hides_no_other(
     assert run(client, "hosts", "list").code in (1, 5)
 
 
+def test_a_job_in_a_tag_adds_nothing_to_the_configuration_of_ssh(client: Client, aws: FakeAccount) -> None:
+    """Any user of the account may write the tag."""
+    job = "x *\n  ProxyCommand touch /tmp/x"
+    aws.instance("i-1", user=client.context().who, job=job, expires=FUTURE)
+    aws.instances["i-1"]["PublicIpAddress"] = "203.0.113.9"
+    assert run(client, "hosts", "list").code == 0
+    assert Account(client.context()).records.get("i-1").job == ""
+    record(client, id="i-2", address="203.0.113.10", job=job)
+    lines = run(client, "hosts", "ssh-config").out.splitlines()
+    hosts = [line for line in lines if line.startswith("Host ")]
+    assert sorted(hosts) == ["Host gpujob-i-1 i-1", "Host gpujob-i-2 i-2"]
+    assert not any("ProxyCommand" in line for line in lines)
+
+
 def test_without_the_list_of_regions_the_own_region_is_searched(client: Client, aws: FakeAccount) -> None:
     aws.errors["describe_regions"] = "UnauthorizedOperation"
     aws.instance("i-bob", user="bob@desk", expires=FUTURE)
