@@ -50,6 +50,14 @@ ROWS = [
     ("Client.RequestLimitExceeded", 400, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
     ("Server.Unavailable", 400, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
     ("Client.UnauthorizedOperation", 403, Action.DENIED, Exit.ACCESS, "aws sts get-caller-identity"),
+    ("InsufficientAddressCapacity", 400, Action.NEXT_ZONE, Exit.FAILED, "other types or zones"),
+    ("InsufficientReservedInstanceCapacity", 400, Action.NEXT_ZONE, Exit.FAILED, "other types or zones"),
+    ("RequestThrottledException", 400, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
+    ("TooManyRequestsException", 429, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
+    (
+        *("AuthFailure.ServiceLinkedRoleCreationNotPermitted", 403, Action.DENIED, Exit.ACCESS),
+        "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
+    ),
     ("NobodyKnowsThis", 500, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
     ("ConnectionLost", 0, Action.RETRY, Exit.UNREACHABLE, "the same command again"),
     ("NoConnection", 0, Action.REFUSED, Exit.UNREACHABLE, "the same command again"),
@@ -164,6 +172,13 @@ def test_an_encoded_error_is_omitted_and_the_command_to_decode_it_shown() -> Non
         ("p4d.24xlarge", True, "L-7212CCBC", "All P4, P3 and P2 Spot Instance Requests"),
         ("p5.48xlarge", True, None, "All P5 Spot Instance Requests"),
         ("p6-b200.48xlarge", True, None, "All P6 Spot Instance Requests"),
+        (
+            "t3.medium",
+            False,
+            "L-1216C47A",
+            "Running On-Demand Standard (A, C, D, M, T, Z) instances",
+        ),
+        ("m5.large", True, "L-34B43A08", "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests"),
     ],
 )
 def test_each_family_and_market_has_a_quota_of_its_own(

@@ -349,6 +349,44 @@ def test_a_login_that_ends_during_a_deletion_leaves_one_that_is_completed(
     assert [request.state for request in one.aws.requests.values()] == ["cancelled"]
 
 
+@pytest.mark.parametrize("code", ["InvalidGroupId.NotFound", "UnauthorizedOperation", "DependencyViolation"])
+def test_a_termination_is_done_although_its_group_stays(week: Start, code: str) -> None:
+    one, client = started(week)
+    assert one.again(client, *UP)
+    refuse(one, "delete_security_group", code, one.clock.now + 100 * HOUR)
+    one.run(client, "hosts", "down", "ec2", "--yes")
+    for _ in range(2):
+        one.clock.sleep(2 * HOUR)
+        status = one.again(client, "status")
+    assert (live(one), "is not done yet" in status.err) == ([], False)
+
+
+def test_a_region_that_does_not_answer_stops_no_launch_elsewhere(week: Start) -> None:
+    """Of an interrupted launch for another job it is not known what it created there."""
+    one, client = started(week)
+    real = one.aws.once
+
+    def once(where: str, called: str, service: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if where == "eu-west-1" and (one.aws.machines or called == "run_instances"):
+            raise AwsError("NoConnection", "scripted", called, where)
+        return real(where, called, service, parameters)
+
+    one.aws.once = once  # type: ignore[method-assign]
+    first = one.run(client, *UP, "--name", "first", "--region", "eu-west-1")
+    assert first
+    assert first.code == 5
+    result = one.run(client, *UP, "--name", "second", "--region", "us-east-1")
+    assert result
+    assert result.code == 0, result.err
+    third = one.run(client, *UP, "--name", "third", "--region", "us-east-1")
+    assert third
+    assert (third.code, len(live(one))) == (0, 2), third.err
+    assert "could not be asked about an interrupted launch for first" in third.err
+    one.aws.once = real  # type: ignore[method-assign]
+    assert one.again(client, *UP, "--name", "first", "--region", "eu-west-1")
+    assert len(live(one)) == 3
+
+
 def test_a_protected_instance_stays_listed_until_its_protection_ends(week: Start) -> None:
     one, client = started(week)
     assert one.again(client, *UP)
