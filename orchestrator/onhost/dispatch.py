@@ -180,7 +180,7 @@ def _before_a_supervisor(paths: RunPaths) -> Iterator[bool]:
 def _end(paths: RunPaths, entry: Entry, reason: str, by: str | None) -> None:
     """Records the end of a run that waited. Without a supervisor in state.json, none may begin any more."""
     now = time.time()
-    state = State.load(paths.state) or State(id=entry.run, boot=processes.boot(), host=elsewhere.host_name())
+    state = State.load(paths.state) or elsewhere.new_state(entry.run)
     state.machine, state.supervisor, state.child = elsewhere.machine_id(), None, None
     state.ended, state.reason, state.by, state.log_bytes = now, reason, by, files.size(paths.log)
     state.exit_code = exits.NOT_FOUND if reason == "not-started" else None

@@ -59,6 +59,11 @@ def find(paths: RunPaths, state: State | None) -> str | None:
     return None
 
 
+def new_state(run_id: str) -> State:
+    """Returns a state for a run of this machine that has none."""
+    return State(id=run_id, boot=processes.boot(), host=host_name(), machine=machine_id())
+
+
 def is_foreign(state: State) -> bool:
     """Returns whether another machine wrote the state; False if the state does not say which did."""
     return not is_here(state.host, state.machine)

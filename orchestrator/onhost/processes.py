@@ -9,9 +9,10 @@ import pwd
 import signal
 import subprocess
 import time
-from typing import Callable, Iterable, NamedTuple, Sequence, TypedDict
+from typing import Callable, Iterable, Mapping, NamedTuple, Sequence, TypedDict
 
 _SHARED_MEMORY = "/dev/shm/"
+_DELETED = " (deleted)"  # after a path in /proc
 
 
 def output(words: Sequence[str], timeout: float = 5, cwd: str | None = None) -> str:
@@ -98,15 +99,17 @@ class Entry(NamedTuple):
 class Snapshot(NamedTuple):
     """All living processes at one moment: `table` by pid; `marks`: mark of a run → pids that have it.
 
-    Supervisors have no mark. The environment of another user's process cannot be read, its entry can.
+    `writers`: path of a log → pids whose stdout or stderr it is. Supervisors have no mark. The environment of
+    another user's process cannot be read, its entry can.
     """
 
     table: dict[int, Entry]
     marks: dict[str, list[int]]
+    writers: Mapping[str, Sequence[int]] = {}
 
 
 def snapshot() -> Snapshot:
-    return Snapshot(table(), by_mark())
+    return Snapshot(table(), by_mark(), by_log())
 
 
 def table() -> dict[int, Entry]:
@@ -125,6 +128,15 @@ def by_mark() -> dict[str, list[int]]:
         if mark and start_ticks(pid) is not None:
             marks.setdefault(mark, []).append(pid)
     return marks
+
+
+def by_log() -> dict[str, list[int]]:
+    writers: dict[str, list[int]] = {}
+    for pid in _pids():
+        for path in {_output_path(pid, 1), _output_path(pid, 2)}:
+            if path.endswith("/log"):
+                writers.setdefault(path, []).append(pid)
+    return writers
 
 
 def kill_marked(mark: str) -> None:
@@ -192,13 +204,22 @@ def shared_memory(pids: Iterable[int]) -> set[str]:
     for pid in pids:
         for line in _content(pid, "maps").decode(errors="replace").split("\n"):
             start = line.find(_SHARED_MEMORY)
-            if start >= 0 and not line.endswith("(deleted)"):
+            if start >= 0 and not line.endswith(_DELETED):
                 paths.add(line[start:])
     return paths
 
 
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _output_path(pid: int, descriptor: int) -> str:
+    """Returns the path of the file that a descriptor is, which may be deleted; empty if that is unknown."""
+    try:
+        path = os.readlink("/proc/%d/fd/%d" % (pid, descriptor))
+    except OSError:
+        return ""
+    return path[: -len(_DELETED)] if path.endswith(_DELETED) else path
 
 
 def _lives(fields: list[str]) -> bool:

@@ -214,7 +214,7 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         spec=spec,
         state=state,
         is_supervised=bool(state and processes.is_alive(state.supervisor, state.boot)),
-        pids=run_processes.find(spec.mark if spec else "", state, alive),
+        pids=run_processes.find(spec.mark if spec else "", state, alive, paths.log),
         log_bytes=files.size(paths.log),
         last_lines=[] if facts.is_brief else tail(paths.log, lines),
         events=facts.events if facts.is_brief else latest_events(paths, spec.trainer if spec else None),

@@ -1,8 +1,9 @@
-"""Finds the processes of a run and ends them, whatever they did to hide: by mark, descent and session.
+"""Finds the processes of a run and ends them, whatever they did to hide: by mark, log, descent and session.
 
 A process may clear its environment (`sudo` does), start a session of its own, or outlive its parent. It is
-found if it has the run's mark, if the supervisor has recorded it, if it descends from such a process, or if
-it shares the session of one: the kernel does not reuse the number of a session that has a living process.
+found if it has the run's mark, if its output goes to the run's log, if the supervisor has recorded it, if it
+descends from such a process, or if it shares the session of one: the kernel does not reuse the number of a
+session that has a living process.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ _START_TIMEOUT = 60.0  # seconds; a run folder without state.json that is older 
 _MOST = 1000  # number of processes that are recorded in state.json
 
 
-def find(mark: str, state: State | None, snapshot: Snapshot | None = None) -> list[int]:
-    """Returns the pids of a run, without its supervisor and what shares the supervisor's session."""
+def find(mark: str, state: State | None, snapshot: Snapshot | None = None, log: str = "") -> list[int]:
+    """Returns the pids of a run, without its supervisor and what shares the supervisor's session.
+
+    `log`: the path of the run's log.
+    """
     snapshot = snapshot or processes.snapshot()
     table, marked = snapshot.table, set(snapshot.marks.get(mark, []) if mark else [])
-    members, pane = set(marked), None
+    members, pane = marked.union(snapshot.writers.get(os.path.realpath(log), ())), None
     if state and state.boot == processes.boot():
         recorded = [*state.processes, *([state.child] if state.child else [])]
         members |= {one["pid"] for one in recorded if _is_in(snapshot, one)}
@@ -50,7 +54,7 @@ def has_ended(layout: Layout, run_id: str) -> bool:
     if processes.is_alive(state.supervisor, state.boot):
         return False
     spec = RunSpec.load(paths.run_json)
-    is_alive = elsewhere.find(paths, state) or find(spec.mark if spec else "", state)
+    is_alive = elsewhere.find(paths, state) or find(spec.mark if spec else "", state, log=paths.log)
     return not is_alive
 
 

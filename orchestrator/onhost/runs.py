@@ -125,7 +125,7 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> Stopped:
     run, paths = require(layout, run_id), layout.run(run_id)
     if run.elsewhere:
         raise elsewhere.refusal(run_id, run.elsewhere)
-    find = _finder(run)
+    find = _finder(run, paths.log)
     is_recorded = True
     if run.is_alive:
         grace = 0.0 if now else run.spec.grace_seconds if run.spec else DEFAULT_GRACE
@@ -137,7 +137,7 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> Stopped:
     if not remaining:
         launching.kill_session(layout, run_id)
     if run.is_alive and not remaining:
-        _record_end(paths, by, is_recorded)
+        _record_end(paths, run_id, by, is_recorded)
     ended = run._replace(is_supervised=False, pids=[], session=None)  # of a run whose folder was removed
     after = run_facts.find(layout, run_id, 5) or ended
     return {
@@ -230,7 +230,7 @@ def _create_work_folder(layout: Layout, work: str, spec: RunSpec) -> None:
     os.rename(partial, work)
 
 
-def _finder(run: RunFacts) -> Callable[[], list[int]]:
+def _finder(run: RunFacts, log: str) -> Callable[[], list[int]]:
     """Returns a function that finds the processes of a run, also those that only its supervisor knows by now.
 
     Their sessions and parents may be gone once the first of them have ended, so what was found is remembered.
@@ -241,7 +241,7 @@ def _finder(run: RunFacts) -> Callable[[], list[int]]:
     def find() -> list[int]:
         nonlocal known
         known = [*state.processes, *known]
-        pids = run_processes.find(mark, state.replace(boot=processes.boot(), processes=known))
+        pids = run_processes.find(mark, state.replace(boot=processes.boot(), processes=known), log=log)
         known = run_processes.identities(pids)
         return pids
 
@@ -273,9 +273,11 @@ def _terminate(run: RunFacts, paths: RunPaths, grace: float, find: Callable[[], 
     processes.wait_until(lambda: not find(), grace)
 
 
-def _record_end(paths: RunPaths, by: str, is_recorded: bool) -> None:
-    """Records the end of a stopped run if its supervisor was dead, or had no stop.json with the reason."""
+def _record_end(paths: RunPaths, run_id: str, by: str, is_recorded: bool) -> None:
+    """Records the end of a stopped run if its supervisor did not, or had no stop.json with the reason."""
     state = State.load(paths.state)
+    if state is None and os.path.isdir(paths.folder):
+        state = elsewhere.new_state(run_id)
     if state and not state.ended:
         state.ended, state.reason, state.by = time.time(), "stopped", by
         state.child, state.log_bytes = None, files.size(paths.log)

@@ -199,7 +199,7 @@ class Supervisor:
         return self.paths.folder if self.spec.trainer else self.paths.work
 
     def _members(self) -> list[int]:
-        return run_processes.find(self.spec.mark, self.state)
+        return run_processes.find(self.spec.mark, self.state, log=self.paths.log)
 
     def _wait(self, find_status: Callable[[], T | None]) -> T:
         """Waits until there is a status, returns it; handles signals, heartbeats and limits."""

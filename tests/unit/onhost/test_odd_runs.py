@@ -133,6 +133,18 @@ def test_a_run_whose_folder_was_removed_is_shown_and_stopped(layout: Layout) -> 
     assert set(reports(layout)) == {ODD, HEALTHY}
 
 
+@pytest.mark.parametrize("content", ["{", None])
+def test_the_end_of_a_run_whose_state_was_lost_is_recorded(layout: Layout, content: str | None) -> None:
+    state = Path(layout.run(ODD).state)
+    state.unlink() if content is None else state.write_text(content)
+    record = json.loads(Path(layout.run(ODD).run_json).read_text())
+    mark = secrets.token_hex(16)
+    Path(layout.run(ODD).run_json).write_text(json.dumps({**record, "mark": mark}))
+    with subprocess.Popen(["sleep", "1000"], env={"GPUJOB_MARK": mark}, start_new_session=True):
+        assert answer(layout, "stop", run=ODD, by="ana", now=True)["was_running"]
+    assert runstate.word(reports(layout)[ODD].state) == "stopped"
+
+
 @pytest.mark.parametrize("file", ["lock", "alive", "reserved", "log_index", "log", "events"])
 def test_a_named_pipe_in_the_place_of_a_file_makes_nobody_wait(layout: Layout, file: str) -> None:
     paths = layout.run(ODD)

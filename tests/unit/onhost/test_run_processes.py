@@ -117,6 +117,20 @@ def test_a_real_process_is_found_by_its_record_and_described(sleeper: subprocess
     assert run_processes.find("", State(boot=processes.boot(), processes=record)) == []
 
 
+def test_a_process_that_writes_to_the_log_is_found_without_a_mark(tmp_path: Path) -> None:
+    """As one that left its session and cleared its environment before the supervisor was killed."""
+    log = tmp_path / "log"
+    with log.open("ab") as file:
+        process = subprocess.Popen(["sleep", "1000"], start_new_session=True, env={}, stdout=file)
+    with process:
+        assert run_processes.find("", None, log=str(log)) == [process.pid]
+        log.unlink()
+        assert run_processes.find("", None, log=str(log)) == [process.pid]
+        assert run_processes.find("", None, log=str(tmp_path / "other" / "log")) == []
+        process.kill()
+    assert run_processes.find("", None, log=str(log)) == []
+
+
 MAIN_THREAD_ENDS = """
 import ctypes, threading, time
 threading.Thread(target=time.sleep, args=(1000,)).start()
@@ -149,7 +163,7 @@ def test_a_supervisor_records_and_warns_of_what_it_may_not_end(
     files.write_json(layout.run(run).run_json, {"id": run, "mark": "f" * 32})
     supervisor = Supervisor(layout.root, run)
     try:
-        monkeypatch.setattr(run_processes, "find", lambda *_: [os.getppid()])
+        monkeypatch.setattr(run_processes, "find", lambda *_, **__: [os.getppid()])
         monkeypatch.setattr(processes, "send", lambda pids, _: list(pids))
         supervisor._kill()
         supervisor._kill()
