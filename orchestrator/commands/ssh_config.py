@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.context import Context
+from orchestrator.core.spec import NAME
 from orchestrator.instances import connection
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
@@ -36,7 +37,7 @@ def _names(instances: list[Instance]) -> dict[str, str]:
     """Instance id → gpujob-JOB; with the id where several are of one job."""
     jobs = [one.job for one in instances]
     return {
-        one.id: f"gpujob-{one.job}" if one.job and jobs.count(one.job) == 1 else f"gpujob-{one.id}"
+        one.id: f"gpujob-{one.job if NAME.match(one.job) and jobs.count(one.job) == 1 else one.id}"
         for one in instances
     }
 

@@ -28,6 +28,8 @@ REFRESHED = "prices.json"
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _OF_VOLUMES = ("VolumeLimitExceeded", "MaxIOPSLimitExceeded", "Client.VolumeLimitExceeded")
 _OLD_P = ("p2", "p3", "p4")
+_STANDARD = tuple(f"{letter}{digit}" for letter in "acdhimrtz" for digit in range(1, 10))
+"""How the types begin that one quota counts together (EC2 User Guide, "On-Demand Instance quotas")."""
 
 
 class InstanceType(msgspec.Struct, frozen=True):
@@ -237,6 +239,10 @@ def quota_of(candidate: Candidate, error_code: str = "") -> Quota:
         return Quota("ec2", region, "spot vCPUs of P4, P3 and P2", ("P4", "Spot"), "L-7212CCBC")
     if not candidate.spot and generation in (*_OLD_P, "p5"):
         return Quota("ec2", region, "on-demand vCPUs of P", ("On-Demand", "P"), "L-417A185B")
+    if candidate.type.startswith(_STANDARD):
+        market, code = ("Spot", "L-34B43A08") if candidate.spot else ("On-Demand", "L-1216C47A")
+        name = f"{candidate.market} vCPUs of standard types"
+        return Quota("ec2", region, name, (market, "Standard"), code)
     family = generation.upper()
     words = (family, "Spot") if candidate.spot else (family, "On-Demand")
     return Quota("ec2", region, f"{candidate.market} vCPUs of {family}", words)

@@ -24,12 +24,8 @@ class Action(Enum):
     REFUSED = "the request itself is wrong"
 
 
-_CAPACITY = (
-    *("InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientCapacity"),
-    *("InsufficientCapacityOnOutpost", "UnfulfillableCapacity", "ReservationCapacityExceeded"),
-    *("SpotMaxPriceTooLow", "Unsupported", "InsufficientFreeAddressesInSubnet"),
-    "InsufficientVolumeCapacity",
-)
+_CAPACITY = ("UnfulfillableCapacity", "ReservationCapacityExceeded", "SpotMaxPriceTooLow", "Unsupported")
+"""Besides the codes that begin with Insufficient: of instances, hosts, volumes, addresses, reservations."""
 _QUOTA = (
     *("VcpuLimitExceeded", "MaxSpotInstanceCountExceeded", "InstanceLimitExceeded"),
     *("MaxIOPSLimitExceeded", "VolumeLimitExceeded"),
@@ -37,6 +33,8 @@ _QUOTA = (
 _BUSY = (
     *("RequestLimitExceeded", "Throttling", "ThrottlingException", "Unavailable", "ServiceUnavailable"),
     *("InternalError", "InternalFailure", "ServerInternal", "RequestTimeout", "ConnectionLost"),
+    *("TooManyRequestsException", "RequestThrottled", "RequestThrottledException", "SlowDown"),
+    *("EC2ThrottledException", "PriorRequestNotComplete", "BandwidthLimitExceeded"),
 )
 _DENIED = (
     *("UnauthorizedOperation", "AuthFailure", "OptInRequired", "PendingVerification", "AccessDenied"),
@@ -73,11 +71,12 @@ _STEPS = {
 _ENDED_STEPS = {
     "Client.InternalError": "resources.ec2.kms_key: a key that this user may use (kms:CreateGrant, "
     "kms:Decrypt), instead of the account's default key",
+    "Client.InvalidKMSKey": "resources.ec2.kms_key: an enabled key of that region which this user may use",
     "Client.InvalidSnapshot.NotFound": "resources.ec2.images: [ami-…] of that region",
     "Client.VolumeLimitExceeded": "aws service-quotas list-service-quotas --service-code ebs --region {}",
     "Client.UserInitiatedShutdown": "gpujob hosts list; it was ended by a request from elsewhere",
 }
-"""The next step by EC2's reason for the end of an instance, with its region."""
+"""The next step by the beginning of EC2's reason for the end of an instance, with its region."""
 
 
 _BOUNDARIES = {
@@ -124,7 +123,8 @@ class Ended(GpujobError):
 
     def __init__(self, instance: Instance) -> None:
         reason = instance.state_reason or "EC2 reports no reason"
-        step = _ENDED_STEPS.get(reason.partition(":")[0], "the same command again").format(instance.region)
+        known = (step for code, step in _ENDED_STEPS.items() if reason.startswith(code))
+        step = next(known, "the same command again").format(instance.region)
         super().__init__(f"{instance.label} is {instance.state}", reason, step)
         self.no_capacity = "InsufficientInstanceCapacity" in reason
 
@@ -145,7 +145,7 @@ class Terminated(NotFound):
 def action(code: str, status: int = 0) -> Action:
     """Returns what to do about an error. An unknown code is REFUSED, with a 5xx status RETRY."""
     code = code.removeprefix("Client.").removeprefix("Server.")  # as some answers name the side at fault
-    if code in _CAPACITY:
+    if code in _CAPACITY or code.startswith("Insufficient"):
         return Action.NEXT_ZONE
     if code in _QUOTA:
         return Action.NEXT_FAMILY
@@ -245,6 +245,9 @@ def _decoded(error: AwsError) -> str:
 def _access_step(code: str, message: str) -> str:
     if code in _SKEWED or any(words in message for words in ("Signature expired", "not yet current")):
         return "set this machine's clock: date -u shows it, sudo timedatectl set-ntp true corrects it"
+    if code == "AuthFailure.ServiceLinkedRoleCreationNotPermitted":
+        role = "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com"
+        return f"{role}, once for the account, by an administrator"
     boundary = next((step for words, step in _BOUNDARIES.items() if words in message.lower()), "")
     if code in FORBIDDEN[:3] and boundary:
         return boundary

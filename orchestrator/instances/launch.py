@@ -222,7 +222,12 @@ def settle(account: Account) -> list[Instance]:
     """
     instances = []
     for attempt in account.records.attempts():
-        recorded = _record_launched(account, attempt)
+        try:
+            recorded = _record_launched(account, attempt)
+        except AwsError as error:
+            what = f"EC2 could not be asked about an interrupted launch for {attempt.spec.job}"
+            account.ctx.warn(f"{what}: {error.what}: {error.why}")
+            continue
         instances += recorded
         is_old = not attempt.request or account.ctx.now() - attempt.request.sent > ABANDONED_SECONDS
         if is_old or len(recorded) >= attempt.spec.count:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from orchestrator.core.spec import NAME
 from orchestrator.errors import AccessError, NotFound, Unreachable
 from orchestrator.instances import answers, catalog, errors, prices, region, spec
 from orchestrator.instances.cloud import VISIBLE_SECONDS, Account, Cloud
@@ -195,7 +196,12 @@ def clean_up(account: Account, instance: Instance) -> None:
     group = instance.security_group
     others = [one for one in account.records.current() if one.security_group == group]
     if group and instance.managed and instance.owns_group and not others:
-        region.delete_group(account.cloud, instance.region, group)
+        try:
+            region.delete_group(account.cloud, instance.region, group)
+        except AwsError as error:
+            if errors.action(error.code, error.status) is errors.Action.RETRY:
+                raise
+            account.ctx.warn(f"security group {group} is kept: {error.what}: {error.why}")
 
 
 def list_managed(cloud: Cloud, region: str, states: tuple[str, ...] = LIVE_STATES) -> Iterator[Description]:
@@ -220,13 +226,13 @@ def adopt(account: Account, instance_id: str, regions: list[str]) -> Instance:
 
 
 def _from_tags(account: Account, region: str, description: Description) -> Instance:
-    tags = description.tags
+    tags, job = description.tags, description.tags.get(spec.JOB, "")
     sizes = disk_sizes(account.cloud, region, description.id)
     instance = replace(
         new_record(account, region, description),
         address=description.address or description.private_address,
         private_ip=description.address is None and description.state == "running",
-        job=tags.get(spec.JOB, ""),
+        job=job if NAME.match(job) else "",  # any user of the account may change it
         launch=tags.get(spec.ATTEMPT),
         group=tags.get(spec.GROUP, ""),
         managed=tags.get(spec.MANAGED) == "1",

@@ -89,9 +89,10 @@ def delete_group(cloud: Cloud, region: str, group: str) -> bool:
     try:
         cloud.call(region, "delete_security_group", GroupId=group)
     except AwsError as error:
-        if error.code not in ("DependencyViolation", "InvalidGroup.NotFound", "InvalidGroup.InUse"):
+        is_gone = error.code.endswith(".NotFound")
+        if not is_gone and error.code not in ("DependencyViolation", "InvalidGroup.InUse"):
             raise
-        return error.code == "InvalidGroup.NotFound"
+        return is_gone
     return True
 
 
