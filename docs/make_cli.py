@@ -66,7 +66,8 @@ def page() -> str:
     parts = [INTRODUCTION]
     for path in [[], *command_paths()]:
         parts += [f"## {' '.join(['gpujob', *path])}", f"```\n{help_text(path)}\n```"]
-    rows = [f"| `gpujob {theirs}` | `{ours}` |" for theirs, ours in EQUIVALENTS.items()]
+    ordered = sorted(EQUIVALENTS.items(), key=lambda row: (" " in row[0], row[0]))
+    rows = [f"| `gpujob {theirs}` | `{ours}` |" for theirs, ours in ordered]
     parts += ["## Commands of other tools", "gpujob answers these with the command to use instead."]
     parts += ["\n".join(["| typed | use |", "|---|---|", *rows])]
     return "\n\n".join(parts) + "\n"

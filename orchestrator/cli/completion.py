@@ -238,6 +238,9 @@ def _words(*words: str) -> Callable[[Mapping[str, str]], list[str]]:
     return lambda env: list(words)
 
 
+_STATES = """
+    preparing queued running succeeded failed stopped preempted orphaned elsewhere lost damaged unreachable
+"""
 KINDS: dict[str, Callable[[Mapping[str, str]], list[str]]] = {
     "RUN": runs,
     "JOB": jobs,
@@ -251,19 +254,6 @@ KINDS: dict[str, Callable[[Mapping[str, str]], list[str]]] = {
     "REGION": regions,
     "WHICH": _words("best", "last", "all"),
     "SPLIT": _words("train", "val", "test", "all"),
-    "STATE": _words(
-        *(
-            "preparing",
-            "queued",
-            "running",
-            "succeeded",
-            "failed",
-            "stopped",
-            "preempted",
-            "orphaned",
-            "elsewhere",
-        ),
-        *("lost", "damaged", "unreachable"),
-    ),
+    "STATE": lambda env: _STATES.split(),
 }
 """The word in the help → what it may be."""

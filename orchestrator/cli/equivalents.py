@@ -2,84 +2,47 @@
 
 from __future__ import annotations
 
-_STATUS = "gpujob status"
-_DEPLOY = "gpujob deploy JOB"
-_LOGS = "gpujob logs"
-_STOP = "gpujob stop"
-_FETCH = "gpujob fetch"
-_SSH = "gpujob ssh"
-_UP = "gpujob hosts up"
-_LIST = "gpujob hosts list"
-_DOWN = "gpujob hosts down ec2"
-
+_EQUIVALENTS = {
+    "": {
+        "gpujob notify": "alert alerts",
+        "gpujob deploy JOB": "apply create launch push run start submit train upload",
+        "gpujob monitor --attach": "attach",
+        "gpujob stop": "cancel",
+        "gpujob ssh": "connect exec login shell",
+        "gpujob cp": "copy",
+        "gpujob stop --purge": "delete rm",
+        "gpujob hosts down ec2": "destroy down terminate",
+        "gpujob fetch": "download get pull sync",
+        "gpujob logs": "follow log tail",
+        "gpujob --help": "help",
+        "gpujob status": "info inspect job jobs list ls ps queue",
+        "gpujob hosts list": "instances",
+        "gpujob stop --now": "kill",
+        "gpujob init": "new",
+        "gpujob deploy JOB --on ec2 --dry-run": "price",
+        "gpujob deploy --resume RUN": "resume",
+        "gpujob check JOB": "test validate",
+        "gpujob monitor": "top watch",
+        "gpujob hosts up": "up",
+        "gpujob --version": "version",
+    },
+    "config ": {
+        "gpujob config show": "get list ls",
+    },
+    "hosts ": {
+        "gpujob hosts attach NAME": "add",
+        "gpujob hosts up": "create launch start",
+        "gpujob hosts down ec2": "delete destroy kill rm stop terminate",
+        "gpujob hosts list": "ls ps status",
+        "gpujob ssh": "ssh",
+    },
+}
+"""Group → the command to type → what others name it."""
 EQUIVALENTS = {
-    "alert": "gpujob notify",
-    "alerts": "gpujob notify",
-    "apply": _DEPLOY,
-    "attach": "gpujob monitor --attach",
-    "cancel": _STOP,
-    "connect": _SSH,
-    "copy": "gpujob cp",
-    "create": _DEPLOY,
-    "delete": "gpujob stop --purge",
-    "destroy": _DOWN,
-    "down": _DOWN,
-    "download": _FETCH,
-    "exec": _SSH,
-    "follow": _LOGS,
-    "get": _FETCH,
-    "help": "gpujob --help",
-    "info": _STATUS,
-    "inspect": _STATUS,
-    "instances": _LIST,
-    "job": _STATUS,
-    "jobs": _STATUS,
-    "kill": "gpujob stop --now",
-    "launch": _DEPLOY,
-    "list": _STATUS,
-    "log": _LOGS,
-    "login": _SSH,
-    "ls": _STATUS,
-    "new": "gpujob init",
-    "price": "gpujob deploy JOB --on ec2 --dry-run",
-    "ps": _STATUS,
-    "pull": _FETCH,
-    "push": _DEPLOY,
-    "queue": _STATUS,
-    "resume": "gpujob deploy --resume RUN",
-    "rm": "gpujob stop --purge",
-    "run": _DEPLOY,
-    "shell": _SSH,
-    "start": _DEPLOY,
-    "submit": _DEPLOY,
-    "sync": _FETCH,
-    "tail": _LOGS,
-    "terminate": _DOWN,
-    "test": "gpujob check JOB",
-    "top": "gpujob monitor",
-    "train": _DEPLOY,
-    "up": _UP,
-    "upload": _DEPLOY,
-    "validate": "gpujob check JOB",
-    "version": "gpujob --version",
-    "watch": "gpujob monitor",
-    "config get": "gpujob config show",
-    "config list": "gpujob config show",
-    "config ls": "gpujob config show",
-    "hosts add": "gpujob hosts attach NAME",
-    "hosts create": _UP,
-    "hosts delete": _DOWN,
-    "hosts destroy": _DOWN,
-    "hosts kill": _DOWN,
-    "hosts launch": _UP,
-    "hosts ls": _LIST,
-    "hosts ps": _LIST,
-    "hosts rm": _DOWN,
-    "hosts ssh": _SSH,
-    "hosts start": _UP,
-    "hosts status": _LIST,
-    "hosts stop": _DOWN,
-    "hosts terminate": _DOWN,
+    f"{group}{name}": command
+    for group, commands in _EQUIVALENTS.items()
+    for command, names in commands.items()
+    for name in names.split()
 }
 
 

@@ -10,23 +10,14 @@ from orchestrator.core.inputs import Environment, Interpreter, PlanInputs
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import GpujobError
 
+_SAME_NAMES = """
+    accelerate datasets flax jax lightning numpy pandas scipy tensorflow timm torch torchaudio torchvision
+    transformers
+"""
 FRAMEWORKS = {
-    "accelerate": "accelerate",
-    "datasets": "datasets",
-    "flax": "flax",
-    "jax": "jax",
-    "lightning": "lightning",
-    "numpy": "numpy",
-    "pandas": "pandas",
+    **{name: name for name in _SAME_NAMES.split()},
     "pytorch_lightning": "pytorch-lightning",
-    "scipy": "scipy",
     "sklearn": "scikit-learn",
-    "tensorflow": "tensorflow",
-    "timm": "timm",
-    "torch": "torch",
-    "torchaudio": "torchaudio",
-    "torchvision": "torchvision",
-    "transformers": "transformers",
 }
 """Packages whose absence ends a training in its first second: name in an import → name for pip."""
 _BRING_OTHERS = "numpy pandas scipy"  # nearly every package brings them

@@ -12,53 +12,18 @@ HEAD = 16384  # bytes of a file that `holds_credential` reads
 BUNDLE = 1 << 20  # bytes of a file of certificates that it reads: the key may follow them
 
 # Folders of which no file is sent, wherever they are in a path.
-_FOLDERS = (
-    ".1password",
-    ".aws",
-    ".azure",
-    ".cloudflared",
-    ".config/1password",
-    ".config/bravesoftware",
-    ".config/chromium",
-    ".config/configstore",
-    ".config/doctl",
-    ".config/earthengine",
-    ".config/fly",
-    ".config/gcloud",
-    ".config/gh",
-    ".config/github-copilot",
-    ".config/glab-cli",
-    ".config/google-chrome",
-    ".config/hcloud",
-    ".config/hub",
-    ".config/microsoft-edge",
-    ".config/modal",
-    ".config/ngrok",
-    ".config/op",
-    ".config/rclone",
-    ".config/vastai",
-    ".fly",
-    ".gnupg",
-    ".kaggle",
-    ".huggingface",
-    ".kube",
-    ".lambda_cloud",
-    ".local/share/keyrings",
-    ".minikube",
-    ".modelscope/credentials",
-    ".mozilla",
-    ".ngrok2",
-    ".oci",
-    ".password-store",
-    ".runpod",
-    ".snowflake",
-    ".snowsql",
-    ".ssh",
-    ".terraform.d",
-    ".thunderbird",
+_FOLDERS = """
+    .1password .aws .azure .cloudflared .config/1password .config/bravesoftware .config/chromium
+    .config/configstore .config/doctl .config/earthengine .config/fly .config/gcloud .config/gh
+    .config/github-copilot .config/glab-cli .config/google-chrome .config/hcloud .config/hub
+    .config/microsoft-edge .config/modal .config/ngrok .config/op .config/rclone .config/vastai .fly
+    .gnupg .kaggle .huggingface .kube .lambda_cloud .local/share/keyrings .minikube
+    .modelscope/credentials .mozilla .ngrok2 .oci .password-store .runpod .snowflake .snowsql .ssh
+    .terraform.d .thunderbird library/keychains
+"""
+_FOLDERS_OF_MACS = (
     "library/application support/firefox",
     "library/application support/google/chrome",
-    "library/keychains",
 )
 _NAMES = """
     .authinfo .authinfo.gpg .boto .cdsapirc .comet.config .credentials .credentials.json .databrickscfg
@@ -72,49 +37,18 @@ _NAMES = """
     service-account.json service_account.json terraform.tfstate terraform.tfstate.backup token.pickle
     vault_pass.txt wallet.dat
 """
-_PATTERNS = (
-    ".*_history",
-    ".env.*",
-    ".env-*",
-    ".env_*",
-    ".vault-pass*",
-    ".vault_pass*",
-    "*_accesskeys.csv",
-    "*_credentials.csv",
-    "*.agekey",
-    "*.jks",
-    "*.kdb",
-    "*.kdbx",
-    "*.keychain-db",
-    "*.keystore",
-    "*.p12",
-    "*.pfx",
-    "*.ppk",
-    "*.tfvars",
-    "*.tfvars.json",
-    "client_secret_*.json",
-)
-_PATHS = (
-    ".cargo/credentials",
-    ".codex/auth.json",
-    ".composer/auth.json",
-    ".config/git/credentials",
-    ".config/roboflow/config.json",
-    ".config/ultralytics/settings.json",
-    ".dbt/profiles.yml",
-    ".determined/auth.json",
-    ".docker/config.json",
-    ".dstack/config.yml",
-    ".dvc/config.local",
-    ".gem/credentials",
-    ".m2/settings.xml",
-    ".mc/config.json",
-    ".mlflow/credentials",
-    ".prefect/profiles.toml",
-    "containers/auth.json",
-    "huggingface/stored_tokens",
-    "huggingface/token",
-)
+_PATTERNS = """
+    .*_history .env.* .env-* .env_* .vault-pass* .vault_pass* *_accesskeys.csv *_credentials.csv *.agekey
+    *.jks *.kdb *.kdbx *.keychain-db *.keystore *.p12 *.pfx *.ppk *.tfvars *.tfvars.json
+    client_secret_*.json
+"""
+_PATHS = """
+    .cargo/credentials .codex/auth.json .composer/auth.json .config/git/credentials
+    .config/roboflow/config.json .config/ultralytics/settings.json .dbt/profiles.yml .determined/auth.json
+    .docker/config.json .dstack/config.yml .dvc/config.local .gem/credentials .m2/settings.xml
+    .mc/config.json .mlflow/credentials .prefect/profiles.toml containers/auth.json
+    huggingface/stored_tokens huggingface/token
+"""
 _EXAMPLES = re.compile(r"[._-](?:example|sample|template|dist|defaults)\Z")  # of a .env, without its values
 # Suffixes of code and of data, which are not looked into.
 _OTHERS = """
@@ -150,14 +84,14 @@ _FORMS = (
 
 @cache
 def _paths() -> re.Pattern[str]:
-    globs = [re.escape(pattern).replace(r"\*", "[^/]*") for pattern in _PATTERNS]
-    files = "|".join([*map(re.escape, [*_NAMES.split(), *_PATHS]), *globs])
+    globs = [re.escape(pattern).replace(r"\*", "[^/]*") for pattern in _PATTERNS.split()]
+    files = "|".join([*map(re.escape, [*_NAMES.split(), *_PATHS.split()]), *globs])
     return re.compile(f"{_folders().pattern}|/(?:{files}){_COPY}?$")
 
 
 @cache
 def _folders() -> re.Pattern[str]:
-    return re.compile(f"/(?:{'|'.join(map(re.escape, _FOLDERS))})/")
+    return re.compile(f"/(?:{'|'.join(map(re.escape, [*_FOLDERS.split(), *_FOLDERS_OF_MACS]))})/")
 
 
 @cache

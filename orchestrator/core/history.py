@@ -83,25 +83,7 @@ class History:
         return [(" ".join(key), series) for key, series in ordered]
 
 
-_LOWER_IS_BETTER = (
-    "nll",
-    "ppl",
-    "perplexity",
-    "wer",
-    "cer",
-    "ter",
-    "mae",
-    "mse",
-    "rmse",
-    "mape",
-    "rmsle",
-    "bpb",
-    "bpc",
-    "fid",
-    "cost",
-    "error",
-    "err",
-)
+_LOWER_IS_BETTER = "nll ppl perplexity wer cer ter mae mse rmse mape rmsle bpb bpc fid cost error err"
 
 
 def best(name: str, series: Series) -> float | None:
@@ -114,7 +96,7 @@ def best(name: str, series: Series) -> float | None:
 def is_lower_better(name: str) -> bool:
     """Whether a metric is a loss or an error: `val.loss`, `valLoss`, `word_error`, `wer`; not `answers`."""
     name = name.lower()
-    return "loss" in name or any(word in _LOWER_IS_BETTER for word in re.split(r"[\W_]+", name))
+    return "loss" in name or any(word in _LOWER_IS_BETTER.split() for word in re.split(r"[\W_]+", name))
 
 
 def _order(key: tuple[str, str]) -> int:

@@ -121,14 +121,14 @@ def test_a_deploy_overtaken_by_another_client_is_refused_like_a_new_plan(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.job(SLOW)
-    first, real = [], execute.Executor.run
+    first, real = [], execute.Executor.prepare
 
     def overtaken(*words: Any) -> None:
-        monkeypatch.setattr(execute.Executor, "run", real)
+        monkeypatch.setattr(execute.Executor, "prepare", real)
         first.append(client.run("deploy", "job", state_dir=client.home / "other").out.strip())
         real(*words)
 
-    monkeypatch.setattr(execute.Executor, "run", overtaken)
+    monkeypatch.setattr(execute.Executor, "prepare", overtaken)
     refused = client.run("deploy", "job")
     assert refused.code == 1
     assert f"job is already running as {first[0]}" in refused.err
