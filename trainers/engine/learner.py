@@ -66,7 +66,11 @@ class Learner:
 
     def _seed(self, step: int, part: int) -> None:
         """Seed torch's generator (used by nn.Dropout) as a pure function of seed, step and part."""
-        torch.manual_seed(rng.derive_seed(self.trainer.config.seed, rng.STEP, step, part) >> 1)
+        seed = rng.derive_seed(self.trainer.config.seed, rng.STEP, step, part) >> 1
+        if self.group.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)
+        else:  # seeds every device, and takes a millisecond for those that are not in use
+            torch.manual_seed(seed)
 
     def _backward(self, batch: Any, totals: Tensor) -> None:
         with precision.autocast(self.precision, self.group.device):
