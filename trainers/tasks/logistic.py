@@ -44,7 +44,8 @@ def fit(
     y, class_weight = torch.from_numpy(labels), torch.from_numpy(class_weights).double()
     weights = torch.zeros(x.shape[1], len(class_weights), dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(len(class_weights), dtype=torch.float64, requires_grad=True)
-    solver = torch.optim.LBFGS([weights, bias], max_iter=200, line_search_fn="strong_wolfe")
+    # A history of 100, the default, takes twice as long and improves the loss by five millionths.
+    solver = torch.optim.LBFGS([weights, bias], max_iter=200, history_size=10, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
         solver.zero_grad()
