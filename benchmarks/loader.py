@@ -35,8 +35,8 @@ from trainers.engine.events import Silent
 from trainers.engine.learner import Learner
 from trainers.slowfast import clips, data
 from trainers.slowfast.config import Config
+from trainers.slowfast.decode import Kind
 from trainers.slowfast.frame_cache import Cache, open_cache
-from trainers.slowfast.frames import Kind
 from trainers.slowfast.trainer import SlowFastTrainer
 
 FRAMES, SIZE = 32, 128

@@ -14,7 +14,7 @@ import pytest
 
 from tests.rigs import public_pictures
 from trainers import __main__ as command
-from trainers.blendshapes import changes, names, pictures
+from trainers.blendshapes import names, pictures
 from trainers.blendshapes import prepare as preparation
 
 
@@ -261,7 +261,7 @@ def test_augmenting_what_is_not_for_training_is_refused(few, words, message, cap
 def test_a_changed_picture_shows_the_same_thing_a_little_differently():
     picture = np.full((60, 80, 3), 100, np.uint8)
     picture[20:40, 30:50] = 220
-    copies = [changes.changed(picture, 0, "a.png", copy) for copy in range(20)]
+    copies = [pictures.changed(picture, 0, "a.png", copy) for copy in range(20)]
     for copy in copies:
         assert (copy.shape, copy.dtype) == (picture.shape, np.uint8)
         rows, columns = np.nonzero(copy[..., 0] > copy[..., 0].mean() + 40)
@@ -269,4 +269,4 @@ def test_a_changed_picture_shows_the_same_thing_a_little_differently():
         assert 30 < columns.mean() < 50
         assert 200 < len(rows) < 700
     assert len({copy.tobytes() for copy in copies}) == 20
-    assert (changes.changed(picture, 0, "a.png", 3) == copies[3]).all()
+    assert (pictures.changed(picture, 0, "a.png", 3) == copies[3]).all()

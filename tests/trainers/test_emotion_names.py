@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainers.data import emotions, splits
-from trainers.engine import groups
+from trainers.engine import health
 
 ravdess = st.builds(
     emotions.Ravdess,
@@ -79,12 +79,12 @@ def test_a_take_is_the_same_in_every_modality():
     [("Signer05", "signer5"), ("12", "12.0"), ("007", "7"), (" A  b", "a B"), ("ü", "U\u0308")],
 )
 def test_spellings_of_one_group_have_one_key(one, other):
-    assert groups.key(one) == groups.key(other)
+    assert health.group_key(one) == health.group_key(other)
 
 
 @pytest.mark.parametrize(("one", "other"), [("1.5", "1.05"), ("10", "100"), ("a", "b"), ("0", "00a")])
 def test_different_groups_have_different_keys(one, other):
-    assert groups.key(one) != groups.key(other)
+    assert health.group_key(one) != health.group_key(other)
 
 
 actors = st.dictionaries((ravdess | crema).map(lambda name: name.actor), st.sampled_from("abc"), min_size=1)

@@ -116,7 +116,7 @@ def test_unusual_numbers_are_reported():
     assert health.first_loss(0.5, math.log(6))[0].code == "loss.first"
     assert health.gradient_jump(101.0, [1.0] * 20)[0].code == "grad.norm"
     assert health.above_chance(1 / 6, 6, 9)[0].code == "plateau.baseline"
-    rare = {"train": ["a"] * 99 + ["b"]}
+    rare = {"train": [SimpleNamespace(label=label) for label in ["a"] * 99 + ["b"]]}
     assert [f.severity for f in health.balance(rare, ["a", "b"])] == ["warning"]
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from trainers.engine import rng
 from trainers.engine.dropout import CounterDropout
-from trainers.engine.sampler import Plan, Shares, share
+from trainers.engine.loader import Plan, Shares, share
 
 
 @given(st.integers(1, 60), st.integers(1, 16), st.integers(1, 4), st.integers(1, 3))

@@ -22,8 +22,8 @@ from trainers.engine import precision
 from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
 from trainers.slowfast import boxes, clips, decode, file_checks, frame_cache, pixels, sample, upright, video
+from trainers.slowfast.decode import Kind
 from trainers.slowfast.frame_cache import open_cache
-from trainers.slowfast.frames import Kind
 
 
 def records(videos, count=None):

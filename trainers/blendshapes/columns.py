@@ -81,7 +81,7 @@ def header(columns: Sequence[str], required: Sequence[str], labelled: bool) -> b
 
     Raises Unusable if there is no header, or if columns are missing, unknown or repeated.
     """
-    if len(columns) == 1:
+    if len(columns) == 1 and columns[0] not in (*names.ALL, *EXTRA):
         raise Unusable("is not separated by commas", columns[0][:60], code="schema.layout")
     if columns and number(columns[0]) is not None and not set(columns) & set(names.ALL):
         detail = "the first line must name the columns, such as browDownLeft"

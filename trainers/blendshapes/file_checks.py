@@ -134,14 +134,17 @@ def refused_by(code: str, line: str) -> Check:
     return on_files(code, lambda survey: refusals(survey, code), line)
 
 
-def digits(rows: Iterable[Row], most: int = 5) -> int | None:
-    """Return the number of decimals to which all values are rounded; None if it exceeds `most`."""
+MOST_DIGITS = 5
+
+
+def digits(rows: Iterable[Row]) -> int | None:
+    """Return the number of decimals to which all values are rounded; None if it exceeds MOST_DIGITS."""
     least = 0
     for row in rows:
         for value in row.values:
             while abs(value * 10**least - round(value * 10**least)) > 10**least * 3e-8:
                 least += 1
-                if least > most:
+                if least > MOST_DIGITS:
                     return None
     return least
 
@@ -235,10 +238,7 @@ def named(survey: Survey) -> list[Finding]:
 
 def balance(survey: Survey) -> list[Finding]:
     """Every class occurs in every split, none under 5 %."""
-    if not survey.records:
-        return []
-    labels = {split: [row.label for row in rows] for split, rows in survey.splits.items()}
-    return health.balance(labels, survey.config.classes)
+    return health.balance(survey.splits, survey.config.classes)
 
 
 def stable(survey: Survey) -> list[Finding]:
@@ -269,13 +269,9 @@ CHECKS = (
 
 
 def _class_table(splits: Mapping[str, Sequence[Row]], config: Config) -> dict[str, Any]:
-    counts = {split: Counter(row.label for row in rows_of) for split, rows_of in splits.items()}
-    rows = [[name, *(str(counts[split][name]) for split in splits)] for name in config.classes]
-    rows.append(["all", *(str(len(rows_of)) for rows_of in splits.values())])
-    shares = [max(counts[s].values(), default=0) / max(1, len(splits[s])) for s in splits]
-    rows.append(["majority baseline", *(f"{share:.3f}" for share in shares)])
-    rows.append(["groups", *(str(len({row.group for row in rows_of})) for rows_of in splits.values())])
-    return refusal_checks.table("Rows by class", ("class", *splits), rows)
+    classes = refusal_checks.class_table("Rows by class", splits, config.classes)
+    groups = [str(len({row.group for row in rows})) for rows in splits.values()]
+    return {**classes, "rows": [*classes["rows"], ["groups", *groups]]}
 
 
 def _label_table(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from trainers.blendshapes.config import Config
 from trainers.blendshapes.names import EXTRA
 from trainers.data import emotions, splits, tables, walk
 from trainers.data.refusal import Refusal, Unusable, read_or_stop
-from trainers.engine import groups
+from trainers.engine import health
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Row:
     def group(self) -> str:
         """The key of rows that must share a split: the person, else the picture, else the values."""
         if self.person:
-            return f"group {groups.key(self.person)}"
+            return f"group {health.group_key(self.person)}"
         return f"picture {self.picture}" if self.source else f"face {self.content}"
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from trainers.blendshapes import changes, names, pictures
+from trainers.blendshapes import names, pictures
 from trainers.blendshapes.pictures import Picture
 from trainers.blendshapes.sample import write_csv
 from trainers.data.faces import Landmarker
@@ -58,8 +58,8 @@ class _Faces:
         present = Counter(picture.label for picture in train)
         added = Counter(dict.fromkeys(sorted(present), 0))
         missing = sum(max(0, size - count) for count in present.values())
-        for copy in range(1, changes.MOST_COPIES + 1):
-            for picture in sorted(train, key=lambda picture: changes.rank(seed, picture.name, copy)):
+        for copy in range(1, pictures.MOST_COPIES + 1):
+            for picture in sorted(train, key=lambda picture: pictures.rank(seed, picture.name, copy)):
                 if present[picture.label] + added[picture.label] >= size:
                     continue
                 if self.add(picture, partial(_changed, picture, seed, copy)) != "used":
@@ -71,7 +71,7 @@ class _Faces:
 
 
 def _changed(picture: Picture, seed: int, copy: int) -> np.ndarray:
-    return changes.changed(pictures.read(picture.path), seed, picture.name, copy)
+    return pictures.changed(pictures.read(picture.path), seed, picture.name, copy)
 
 
 def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events, augment: int = 0) -> dict[str, Any]:

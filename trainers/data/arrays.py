@@ -33,3 +33,17 @@ def opened(content: bytes, kind: str = "NPZ", code: str = "schema.keys") -> Iter
         why = str(fault).split("\n")[0]
         why = "it holds Python objects instead of numbers" if "allow_pickle" in why else why
         raise Unusable(f"is no readable {kind}", why, code) from fault
+
+
+def require_course(values: np.ndarray, least: int, unit: str) -> None:
+    """Raise Unusable unless values (T, F) are finite, of `least` steps or more, and not all steps the same.
+
+    `unit` is the word for a step in messages.
+    """
+    if len(values) < least:
+        raise Unusable(f"has fewer than {least} {unit}s", f"it has {len(values)}")
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise Unusable("holds NaN or infinity", f"{bad} of {values.size} values")
+    if (values == values[0]).all():
+        raise Unusable(f"every {unit} is the same")

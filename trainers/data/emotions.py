@@ -4,7 +4,9 @@ RAVDESS: https://zenodo.org/records/1188976, CREMA-D: https://github.com/Cheyney
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 DATASETS = ("ravdess", "crema")
 CLASSES = ("angry", "disgust", "fearful", "happy", "neutral", "sad")
@@ -66,8 +68,42 @@ class BadName(ValueError):
     """A file name is valid in neither data set's naming scheme."""
 
 
+class _Named:
+    """What the names of both data sets tell. Their fields are written in order, joined by `separator`."""
+
+    dataset: ClassVar[str]
+    separator: ClassVar[str]
+    words: ClassVar[Mapping[str, str]]
+
+    emotion: str
+    person: str
+
+    @property
+    def emotion_name(self) -> str:
+        """The emotion in words; `calm` and `surprised` of RAVDESS are not among the six classes."""
+        return self.words[self.emotion]
+
+    @property
+    def actor(self) -> str:
+        """The actor, with the data set as prefix."""
+        return f"{self.dataset}-{self.person}"
+
+    @property
+    def stratum(self) -> str:
+        """The stratum for splits: the data set, if names do not contain the sex."""
+        return self.dataset
+
+    @property
+    def take(self) -> str:
+        """The performance: the whole name."""
+        return str(self)
+
+    def __str__(self) -> str:
+        return self.separator.join(vars(self).values())
+
+
 @dataclass(frozen=True)
-class Ravdess:
+class Ravdess(_Named):
     """A RAVDESS name `MM-VV-EE-II-SS-RR-AA`; each field is the two digits of the name."""
 
     modality: str
@@ -79,16 +115,8 @@ class Ravdess:
     person: str
 
     dataset = "ravdess"
-
-    @property
-    def emotion_name(self) -> str:
-        """The emotion in words; `calm` and `surprised` are not among the six classes."""
-        return RAVDESS_EMOTIONS[self.emotion]
-
-    @property
-    def actor(self) -> str:
-        """The actor, with the data set as prefix."""
-        return f"ravdess-{self.person}"
+    separator = "-"
+    words = RAVDESS_EMOTIONS
 
     @property
     def stratum(self) -> str:
@@ -100,13 +128,9 @@ class Ravdess:
         """The performance: the name without modality (01 and 02 show the same pictures)."""
         return str(self)[3:]
 
-    def __str__(self) -> str:
-        fields = (self.modality, self.vocal, self.emotion, self.intensity, self.statement)
-        return "-".join((*fields, self.repetition, self.person))
-
 
 @dataclass(frozen=True)
-class Crema:
+class Crema(_Named):
     """A CREMA-D name such as `1001_DFA_ANG_XX`: actor, sentence, emotion, level."""
 
     person: str
@@ -115,29 +139,8 @@ class Crema:
     level: str
 
     dataset = "crema"
-
-    @property
-    def emotion_name(self) -> str:
-        """The emotion in words."""
-        return CREMA_EMOTIONS[self.emotion]
-
-    @property
-    def actor(self) -> str:
-        """The actor, with the data set as prefix."""
-        return f"crema-{self.person}"
-
-    @property
-    def stratum(self) -> str:
-        """The stratum for splits; one for all actors, because names do not contain the sex."""
-        return "crema"
-
-    @property
-    def take(self) -> str:
-        """The performance: the whole name."""
-        return str(self)
-
-    def __str__(self) -> str:
-        return f"{self.person}_{self.sentence}_{self.emotion}_{self.level}"
+    separator = "_"
+    words = CREMA_EMOTIONS
 
 
 Name = Ravdess | Crema

@@ -46,7 +46,8 @@ class Survey:
 
     def report(self) -> dict[str, Any]:
         """The `data` of the check report: counts, refused files, tables."""
-        tables = [_class_table(self.splits), _actor_table(self.splits)]
+        classes = refusal_checks.class_table("Samples by class", self.splits, emotions.CLASSES)
+        tables = [classes, _actor_table(self.splits)]
         return {**refusal_checks.report(self, tables), **self.facts}
 
     @property
@@ -92,10 +93,7 @@ def stable(survey: Survey) -> list[Finding]:
 
 def balance(survey: Survey) -> list[Finding]:
     """Every class occurs in every split, with at least 5 % of its samples."""
-    if not survey.records:
-        return []
-    labels = {split: [record.label for record in records] for split, records in survey.splits.items()}
-    return health.balance(labels, emotions.CLASSES)
+    return health.balance(survey.splits, emotions.CLASSES)
 
 
 CHECKS = (
@@ -107,15 +105,6 @@ CHECKS = (
     on_files("balance", balance),
     on_files("split.stable", stable),
 )
-
-
-def _class_table(splits: Splits) -> dict[str, Any]:
-    counts = {split: Counter(record.label for record in records) for split, records in splits.items()}
-    rows = [[name, *(str(counts[split][name]) for split in splits)] for name in emotions.CLASSES]
-    rows.append(["all", *(str(len(records)) for records in splits.values())])
-    shares = [max(counts[s].values(), default=0) / max(1, len(splits[s])) for s in splits]
-    rows.append(["majority baseline", *(f"{share:.3f}" for share in shares)])
-    return table("Samples by class", ("class", *splits), rows)
 
 
 def _actor_table(splits: Splits) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Checks and report about refused samples, for all kinds of data. Standard library only."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -92,6 +93,16 @@ def refused_by(code: str, line: str) -> Check:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
     """A table of the check report, as JSON."""
     return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}
+
+
+def class_table(title: str, splits: Mapping[str, Sequence[Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """A table of the records of each class and split, with their sums and the share of the largest class."""
+    counts = {split: Counter(record.label for record in records) for split, records in splits.items()}
+    rows = [[name, *(str(counts[split][name]) for split in splits)] for name in classes]
+    rows.append(["all", *(str(len(records)) for records in splits.values())])
+    shares = [max(counts[s].values(), default=0) / max(1, len(splits[s])) for s in splits]
+    rows.append(["majority baseline", *(f"{share:.3f}" for share in shares)])
+    return table(title, ("class", *splits), rows)
 
 
 def report(listing: Listed, tables: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -42,14 +42,14 @@ def on_files(code: str, function: Callable[[Any], list[Finding]], line: str = ""
     return Check(code, FILES, line or first_line(function), function)
 
 
-def on_data(code: str, function: Callable[[Any], list[Finding]], line: str = "") -> Check:
+def on_data(code: str, function: Callable[[Any], list[Finding]]) -> Check:
     """Create a check of the tier `full` that examines the content of the data."""
-    return Check(code, FULL, line or first_line(function), function)
+    return Check(code, FULL, first_line(function), function)
 
 
-def on_model(code: str, function: Callable[[Any], list[Finding]], line: str = "") -> Check:
+def on_model(code: str, function: Callable[[Any], list[Finding]]) -> Check:
     """Create a check of the tier `full` that builds the model; it is skipped if the data has an error."""
-    return Check(code, FULL, line or first_line(function), function, on_model=True)
+    return Check(code, FULL, first_line(function), function, on_model=True)
 
 
 def first_line(function: Callable[..., object]) -> str:

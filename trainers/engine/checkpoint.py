@@ -96,7 +96,6 @@ def save(
     model: nn.Module,
     trainer_state: dict[str, Any],
     manifest: dict[str, Any],
-    clock: Callable[[], float] = time.time,
 ) -> Path:
     """Write the checkpoint `root/<step>` atomically, synced to disk; returns its path."""
     root.mkdir(parents=True, exist_ok=True)
@@ -106,7 +105,7 @@ def save(
     weights = {k: v.detach().cpu().clone().contiguous() for k, v in model.state_dict().items()}
     save_file(weights, temporary / MODEL)
     torch.save(trainer_state, temporary / TRAINER)
-    _write_manifest(temporary, {**manifest, "step": step, "created": clock()})
+    _write_manifest(temporary, {**manifest, "step": step, "created": time.time()})
     for name in (MODEL, TRAINER, MANIFEST, DIGEST, "."):
         _sync(temporary / name)
     return _publish(root, temporary, root / str(step))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.engine.events import say
-from trainers.engine.sampler import Plan
+from trainers.engine.loader import Plan
 from trainers.engine.trainer import Trainer
 
 SHOWN = 16

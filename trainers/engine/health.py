@@ -4,12 +4,13 @@ Standard library only: the rules take plain numbers and names.
 """
 
 import math
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-
-from trainers.engine import groups
+from typing import Any
 
 NORM_JUMP = 100.0
 """A gradient norm above this multiple of its running median gives a warning."""
@@ -93,6 +94,16 @@ def above_chance(value: float, classes: int, epoch: int) -> list[Finding]:
     return [warning("plateau.baseline", message, "the model does not learn: stop the run and run check")]
 
 
+def group_key(name: str) -> str:
+    """The key of a group (person, actor, signer), so that two spellings of one name are one group.
+
+    It has no case, surrounding spaces and leading zeros; `12.0` is `12`, as pandas writes it.
+    """
+    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    text = re.sub(r"^([0-9]+)\.0+$", r"\1", text)
+    return re.sub(r"(?<![0-9.])0+(?=[0-9])", "", text)
+
+
 def group_overlap(what: str, members: Mapping[str, Iterable[str]]) -> list[Finding]:
     """An error if a group is in two splits; `members` maps each split to its groups (actors, takes).
 
@@ -101,7 +112,7 @@ def group_overlap(what: str, members: Mapping[str, Iterable[str]]) -> list[Findi
     spellings: dict[str, dict[str, str]] = {}
     for split, names in members.items():
         for name in sorted(set(names)):
-            spellings.setdefault(groups.key(name), {}).setdefault(split, name)
+            spellings.setdefault(group_key(name), {}).setdefault(split, name)
     shared = [" = ".join(sorted(set(of.values()))) for of in spellings.values() if len(of) > 1]
     if not shared:
         return []
@@ -109,14 +120,14 @@ def group_overlap(what: str, members: Mapping[str, Iterable[str]]) -> list[Findi
     return [error("split.groups", message, f"assign whole {what} to a split, never single files")]
 
 
-def balance(labels: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[Finding]:
+def balance(splits: Mapping[str, Sequence[Any]], classes: Sequence[str]) -> list[Finding]:
     """An error for a class that is missing in a split, a warning for one with under 5 % of its samples.
 
-    `labels` maps each split to the labels of its samples.
+    `splits` maps each split to its records, which have a `label`.
     """
     findings = []
-    for split, values in labels.items():
-        counts = Counter(values)
+    for split, values in splits.items():
+        counts = Counter(record.label for record in values)
         absent = [name for name in classes if values and not counts[name]]
         rare = [name for name in classes if values and 0 < counts[name] < 0.05 * len(values)]
         if absent:

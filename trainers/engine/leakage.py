@@ -1,12 +1,13 @@
 """Prevents that a checkpoint is evaluated on samples that it was trained on, or on others of their group."""
 
 import hashlib
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from trainers.engine import groups, health
+from trainers.engine import health
 from trainers.engine.checkpoint import Checkpoint
+from trainers.engine.dataset import Dataset
 from trainers.engine.health import DataUnusable
 from trainers.engine.trainer import Trainer
 
@@ -23,7 +24,7 @@ def trained_on(trainer: Trainer) -> list[str]:
     """The sorted hashes of groups and contents in train and val; the checkpoint's manifest stores them."""
     known: set[str] = set()
     for split in ("train", "val"):
-        known |= {_hash(groups.key(group)) for group in trainer.groups(split)}
+        known |= {_hash(health.group_key(group)) for group in trainer.groups(split)}
         known |= {_hash(content) for content in trainer.contents(split) if content}
     return sorted(known)
 
@@ -38,11 +39,27 @@ class Marks:
 
     def by_group(self, known: Set[str]) -> bool:
         """Whether the group is among these hashes; older checkpoints have the hashes of groups as spelled."""
-        return bool(known & {_hash(self.group), _hash(groups.key(self.group))})
+        return bool(known & {_hash(self.group), _hash(health.group_key(self.group))})
 
     def by_content(self, known: Set[str]) -> bool:
         """Whether the content is among these hashes."""
         return bool(self.content) and _hash(self.content) in known
+
+
+def records_of(data: Dataset, split: str) -> list[Any]:
+    """The records of a split; with `all`, every usable record."""
+    chosen = list(data.splits) if split == "all" else [split]
+    return [record for name in chosen for record in data.splits[name]]
+
+
+def evaluated(
+    saved: Checkpoint, data: Dataset, split: str, records: Sequence[S], content: Callable[[S], str]
+) -> tuple[list[S], dict[str, Any]]:
+    """The records to evaluate, as `untrained` says, and the first entries of the report of `evaluate`."""
+    marks = [Marks(str(r.id), str(r.group), content(r)) for r in records]  # type: ignore[attr-defined]
+    records, facts = untrained(saved, data.fingerprint, split, records, marks)
+    start = {"checkpoint": str(saved.path), "step": saved.manifest["step"], "split": split}
+    return records, {**start, "refused": len(data.listing.refused), **facts}
 
 
 def untrained(

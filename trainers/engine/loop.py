@@ -14,12 +14,11 @@ from trainers.engine import baseline, checkpoint, first_batch, health, initial, 
 from trainers.engine.distributed import Group
 from trainers.engine.evaluate import Result, evaluate, shortened
 from trainers.engine.events import Events, say
+from trainers.engine.initial import Lineage
 from trainers.engine.learner import Learner
-from trainers.engine.lineage import Lineage
-from trainers.engine.loader import stream
+from trainers.engine.loader import Plan, stream
 from trainers.engine.meter import Meter
 from trainers.engine.output import Summary
-from trainers.engine.sampler import Plan
 from trainers.engine.state import Outcome, State
 from trainers.engine.trainer import Trainer
 

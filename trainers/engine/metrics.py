@@ -94,16 +94,20 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def calibration(truth: np.ndarray, probabilities: np.ndarray, bins: int = 10) -> dict[str, Any]:
+BINS = 10
+"""Bins of equal width in which probabilities are compared with accuracies."""
+
+
+def calibration(truth: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     """Calibration: how well the probability of the answer matches its accuracy.
 
     `ece` is the expected calibration error (Guo et al. 2017): |accuracy - mean probability| of each
     bin of equal width, weighted by its samples. `bins` lists the bins that are not empty.
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     entries, error = [], 0.0
-    for number in range(bins):
+    for number in range(BINS):
         here = bin_of == number
         if here.any():
             mean, accuracy = float(confidence[here].mean()), float(right[here].mean())

@@ -20,9 +20,9 @@ from trainers.engine.distributed import Group, pick_device
 from trainers.engine.dropout import CounterDropout
 from trainers.engine.events import Silent
 from trainers.engine.health import Finding
+from trainers.engine.loader import Plan
 from trainers.engine.loop import TrainingLoop
 from trainers.engine.output import Output
-from trainers.engine.sampler import Plan
 from trainers.engine.trainer import Trainer
 
 SMALL = 8

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from trainers.engine.learner import Learner
-from trainers.engine.sampler import Plan, share
+from trainers.engine.loader import Plan, share
 from trainers.engine.trainer import Trainer
 
 ROUNDS, TURN, LIMIT = 5, 0.1, 15.0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from trainers.data.recording_options import RecordingConfig
+from trainers.data.recordings import RecordingConfig
 from trainers.engine.config import option
 
 TITLE = "emotion from the Facenet embeddings of a video, by a masked bidirectional LSTM"

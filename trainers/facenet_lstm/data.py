@@ -68,13 +68,7 @@ def _judge(values: np.ndarray, least: int) -> None:
         raise Unusable(f"{KEY} is not (T, {WIDTH})", f"it is {values.shape}")
     if values.dtype.kind != "f":
         raise Unusable(f"{KEY} is not of floating point", f"it is {values.dtype}")
-    if len(values) < least:
-        raise Unusable(f"has fewer than {least} time steps", f"it has {len(values)}")
-    if not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        raise Unusable("holds NaN or infinity", f"{bad} of {values.size} values")
-    if (values == values[0]).all():
-        raise Unusable("every time step is the same")
+    arrays.require_course(values, least, "time step")
 
 
 def _judge_times(times: np.ndarray, steps: int) -> None:

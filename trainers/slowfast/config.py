@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from trainers.data import folds
-from trainers.data.recording_options import RecordingConfig
+from trainers.data.recordings import RecordingConfig
 from trainers.engine import health
 from trainers.engine.config import option
 from trainers.engine.health import Finding

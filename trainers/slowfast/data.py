@@ -14,8 +14,8 @@ from trainers.data.recording_checks import Survey
 from trainers.engine.events import Events
 from trainers.slowfast import boxes, manifest
 from trainers.slowfast.config import Config
+from trainers.slowfast.decode import Kind
 from trainers.slowfast.frame_cache import open_cache
-from trainers.slowfast.frames import Kind
 from trainers.tasks.recordings import RecordingData, join
 
 CLASSES = emotions.CLASSES

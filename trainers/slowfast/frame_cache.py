@@ -17,7 +17,7 @@ from trainers.data.packed import Shard, Source
 from trainers.data.recordings import Record
 from trainers.engine.events import Events
 from trainers.slowfast import decode
-from trainers.slowfast.frames import Kind
+from trainers.slowfast.decode import Kind
 from trainers.slowfast.upright import Box
 
 SHARD_SIZE = 48

@@ -10,7 +10,7 @@ from trainers.engine import health
 from trainers.engine.distributed import Group, pick_device
 from trainers.engine.health import Finding
 from trainers.engine.learner import Learner
-from trainers.engine.sampler import Plan
+from trainers.engine.loader import Plan
 from trainers.slowfast.config import Config
 from trainers.slowfast.model import R50, SlowFast
 

@@ -214,22 +214,13 @@ class ClassifierTrainer(Trainer):
         """Metrics of the checkpoint on a split of these folders. Raises DataUnusable."""
         data = self.load(self.config, folders, work, Silent())
         other = type(self)(self.config, data, self.preprocessing)
-        chosen = list(data.splits) if split == "all" else [split]
-        records = [record for name in chosen for record in data.splits[name]]
+        records = leakage.records_of(data, split)
         if not records:
             raise DataUnusable(self.no_records(data, split))
-        marks = [leakage.Marks(str(r.id), str(r.group), other.content(r)) for r in records]
-        records, facts = leakage.untrained(saved, data.fingerprint, split, records, marks)
+        records, facts = leakage.evaluated(saved, data, split, records, other.content)
         other.splits = {**other.splits, EVALUATED: records}
         self.evaluated = records
-        return {
-            "checkpoint": str(saved.path),
-            "step": saved.manifest["step"],
-            "split": split,
-            "refused": len(data.listing.refused),
-            **facts,
-            **self.report(other, records),
-        }
+        return {**facts, **self.report(other, records)}
 
     def report(self, other: "ClassifierTrainer", records: Sequence[Any]) -> dict[str, Any]:
         """The scores in the report of `evaluate`; `other` is a trainer whose split EVALUATED is `records`."""

@@ -31,8 +31,7 @@ def groups(trainer: Any) -> list[Finding]:
 
 def balance(trainer: Any) -> list[Finding]:
     """Every class occurs in every split, with at least 5 % of its samples."""
-    labels = {split: [record.label for record in records] for split, records in trainer.splits.items()}
-    return health.balance(labels, trainer.classes)
+    return health.balance(trainer.splits, trainer.classes)
 
 
 def save(trainer: Any, model: Any, folder: Path) -> checkpoint.Checkpoint:

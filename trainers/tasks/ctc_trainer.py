@@ -254,12 +254,11 @@ class CTCTrainer(Trainer):
         """Word error rates of the checkpoint on a split of these folders. Raises DataUnusable."""
         data = self.read(self.config, folders, work, Silent())
         inputs.require_layout(data.listing.layout, self.layout)
-        chosen = list(data.splits) if split == "all" else [split]
-        records = [record for name in chosen for record in data.splits[name]]
+        records = leakage.records_of(data, split)
         if not records:
             raise DataUnusable(refusal_checks.no_samples(data.listing, split))
-        marks = [leakage.Marks(r.id, r.group, data.cache.rows[r.id].sha256) for r in records]
-        records, facts = leakage.untrained(saved, data.fingerprint, split, records, marks)
+        rows_of = data.cache.rows
+        records, facts = leakage.evaluated(saved, data, split, records, lambda r: rows_of[r.id].sha256)
         rows, answers = [], []
         for record in records:
             logits = self.logits(data.cache.raw(record.id))
@@ -268,10 +267,6 @@ class CTCTrainer(Trainer):
             rows.append(word_errors.count(record, answers[-1], self.protocol, path))
         values = word_errors.summarise(np.sum(rows, 0).tolist()).values
         return {
-            "checkpoint": str(saved.path),
-            "step": saved.manifest["step"],
-            "split": split,
-            "refused": len(data.listing.refused),
             **facts,
             **(results := sentences.results(records, answers, self.config.seed)),
             "values": {**values, **results["values"]},

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 from trainers.data import emotions, recordings, refusal_checks
 from trainers.data.recording_checks import Survey
-from trainers.data.recording_options import RecordingConfig
-from trainers.data.recordings import Record
+from trainers.data.recordings import Record, RecordingConfig
 from trainers.data.refusal import Refusal
 from trainers.engine import health
 from trainers.engine.check import Check, on_data, on_model

@@ -101,13 +101,7 @@ def _judge(values: np.ndarray, least: int) -> None:
         raise Unusable(f"the features are not (T, {FULL}) or (T, {RAW})", f"they are {values.shape}")
     if values.dtype.kind != "f":
         raise Unusable("the features are not of floating point", f"they are {values.dtype}")
-    if len(values) < least:
-        raise Unusable(f"has fewer than {least} frames", f"it has {len(values)}")
-    if not np.isfinite(values).all():
-        bad = int((~np.isfinite(values)).sum())
-        raise Unusable("holds NaN or infinity", f"{bad} of {values.size} values")
-    if (values == values[0]).all():
-        raise Unusable("every frame is the same")
+    arrays.require_course(values, least, "frame")
 
 
 def _judge_temporal(values: np.ndarray) -> None:
