@@ -88,7 +88,7 @@ class EventLines(TypedDict):
 
 
 def read(layout: Layout, run_id: str, offset: int, limit: int) -> EventLines:
-    """Returns the events from `offset` on.
+    """Returns the events from `offset` on, of a file that was cut since those from its begin.
 
     Of more than `limit` bytes, `text` has about that many: the events of the kind `metrics`, which are few,
     as far as half of it holds them, and the other events from evenly spaced pieces of the file.
@@ -96,6 +96,7 @@ def read(layout: Layout, run_id: str, offset: int, limit: int) -> EventLines:
     try:
         with files.open_regular(layout.run(run_id).events) as handle:
             end = os.fstat(handle.fileno()).st_size
+            offset = files.resumed(handle, offset)
             if end - offset > limit:
                 return _sample(handle, offset, end, limit)
             handle.seek(offset)

@@ -117,6 +117,14 @@ def read(path: str, limit: int, at_end: bool = False) -> bytes:
         os.close(descriptor)
 
 
+def resumed(handle: BinaryIO, offset: int) -> int:
+    """Returns where a reader that has read up to `offset` goes on: at the begin of a file that was cut since.
+
+    An empty file may be about to be written, so the reader waits.
+    """
+    return 0 if 0 < handle.seek(0, os.SEEK_END) < offset else offset
+
+
 @contextlib.contextmanager
 def lock(path: str, wait: bool = True) -> Iterator[bool]:
     """Locks the file `path`, which is not deleted; the kernel releases the lock when the process dies.

@@ -124,9 +124,10 @@ def read(layout: Layout, run_id: str, offset: int, limit: int) -> EventLines:
 
 def read_file(path: str, offset: int, limit: int) -> EventLines:
     """As `read`, of a log anywhere."""
-    reader = _reader_at(path, offset)
     try:
         with files.open_regular(path) as handle:
+            offset = files.resumed(handle, offset)
+            reader = _reader_at(path, offset)
             end = os.fstat(handle.fileno()).st_size
             sample = _Sample()
             for block, behind in _blocks(handle, min(offset, end), end):

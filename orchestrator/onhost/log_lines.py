@@ -152,9 +152,11 @@ def _forward(
 ) -> Iterator[tuple[int, bytes]]:
     """Yields (offset after it, content) for each block from `offset` to `end`, of chosen lines or as it is.
 
-    `is_complete`: no more will be written, so that the last line counts without its end.
+    `is_complete`: no more will be written, so that the last line counts without its end. A file that was cut
+    to less than `offset` is read from its begin.
     """
     with _opened(path) as handle:
+        offset = files.resumed(handle, offset)
         handle.seek(offset)
         while True:
             block = handle.read(_BLOCK if end is None else max(0, min(_BLOCK, end - offset)))

@@ -47,6 +47,11 @@ def test_each_complete_line_is_read_once(layout: Layout) -> None:
     assert event_file.read(layout, RUN, 14, 100) == {"text": "", "offset": 14}
 
 
+def test_events_that_were_begun_anew_are_read_from_their_begin(layout: Layout) -> None:
+    write(layout, b"three\n")
+    assert event_file.read(layout, RUN, 14, 100) == {"text": "three\n", "offset": 6}
+
+
 def test_of_very_many_events_a_sample_of_all_parts_is_read(layout: Layout) -> None:
     lines = [progress(step) + (metrics(step // 1000) if step % 1000 == 0 else b"") for step in range(50_000)]
     content = b"".join(lines)

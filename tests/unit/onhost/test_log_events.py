@@ -124,6 +124,13 @@ def test_the_rows_of_a_table_are_read_on_from_any_offset(tmp_path: Path) -> None
     assert losses == [epoch + 0.5 for epoch in range(20)]
 
 
+def test_a_log_that_was_cut_is_read_from_its_begin(tmp_path: Path) -> None:
+    content = b"epoch  train_loss  valid_loss\n0  0.5  0.25\n"
+    layout = new_run(tmp_path, content)
+    assert log_events.read(layout, RUN, 10**6, 1 << 20) == log_events.read(layout, RUN, 0, 1 << 20)
+    assert log_events.read(layout, RUN, 10**6, 1 << 20)["offset"] == len(content)
+
+
 def test_the_rich_bar_of_lightning_counts_all_epochs() -> None:
     values = found(log_events.latest(str(LOGS / "lightning_rich.terminal.log")).lines)
     assert (values["step"], values["of"], values["epoch"], values["loss"]) == (24, 24, 3, 0.302)

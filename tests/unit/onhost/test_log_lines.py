@@ -145,3 +145,10 @@ def test_since_is_exact_again_after_the_clock_was_set_back(folder: Path) -> None
         index.add(second, 1)
     assert b"second 1000\n" not in read(folder, since=1025)
     assert b"second 1040\n" in read(folder, since=1025)
+
+
+def test_a_log_that_was_cut_is_followed_from_its_begin(folder: Path) -> None:
+    (folder / "log").write_bytes(b"new\n")
+    assert sent(folder, 1000) == [(4, b"new\n")]
+    (folder / "log").write_bytes(b"")
+    assert sent(folder, 1000) == []
