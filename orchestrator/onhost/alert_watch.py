@@ -21,7 +21,6 @@ from orchestrator.onhost import (
     event_file,
     files,
     instance_limits,
-    run_facts,
 )
 from orchestrator.onhost.alerts import Alert
 from orchestrator.onhost.companions import Pause
@@ -169,7 +168,7 @@ class Watch:
             limits.deadline if limits else None,
             not has_ended,
             _metrics(self._paths.events) if has_ended else (),
-            run_facts.tail(self._paths.log, 1) if has_ended or self._failed else (),
+            files.last_lines(self._paths.log, 1) if has_ended or self._failed else (),
             self._failed,
         )
         for alert in alerts.due(self._spec, facts):

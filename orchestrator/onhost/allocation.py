@@ -19,7 +19,7 @@ from orchestrator.onhost import elsewhere, gpus, host_facts, leases, processes, 
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.gpus import Gpu, GpuProcess
 from orchestrator.onhost.leases import SLOT, VISIBLE, Lease
-from orchestrator.onhost.records import RunSpec, State
+from orchestrator.onhost.records import RunSpec
 from orchestrator.onhost.run_facts import RunFacts
 
 _LAUNCH_SECONDS = 60.0  # for which a lease without a supervisor counts: one may be starting
@@ -127,17 +127,9 @@ def _uses(layout: Layout, run: RunFacts) -> bool:
     )
 
 
-def runs_of_host(layout: Layout, besides: str = "") -> list[RunFacts]:
-    """Returns all runs of this host except `besides`; log and events are not read."""
-    alive = processes.snapshot()
-    names = [name for name in run_facts.run_ids(layout) if name != besides]
-    runs = (run_facts.find(layout, name, 0, set(), alive, True, {}) for name in names)
-    return [run for run in runs if run]
-
-
 def live_runs(layout: Layout) -> list[RunFacts]:
     """Returns the runs that have a live process or supervisor; log and events are not read."""
-    return [run for run in runs_of_host(layout) if run.is_alive]
+    return [run for run in run_facts.find_brief(layout) if run.is_alive]
 
 
 def require_no_conflict(
@@ -151,9 +143,9 @@ def require_no_conflict(
     others = require_no_other(layout, spec)
     if share_gpu or not spec.gpus or not gpus.sample():
         return
-    new = [] if known_runs is None else [run.id for run in others if run.id not in known_runs]
-    new += [run.id for run in leased(layout, runs_of_host(layout, spec.id))]
-    users = host_facts.gpu_processes() or [process for name in new for process in _expected(layout, name)]
+    new = [] if known_runs is None else [run for run in others if run.id not in known_runs]
+    new += leased(layout, run_facts.find_brief(layout, spec.id))
+    users = host_facts.gpu_processes() or [process for run in new for process in _expected(run)]
     if users:
         raise Refused("gpu", "a GPU is in use", processes=[user._asdict() for user in users])
 
@@ -177,11 +169,9 @@ def queued_runs(layout: Layout) -> list[tuple[str, str | None]]:
     return [(name, spec.job if spec else None) for name, spec in specs]
 
 
-def _expected(layout: Layout, run_id: str) -> list[GpuProcess]:
+def _expected(run: RunFacts) -> list[GpuProcess]:
     """Returns the process that will use a GPU once this run has started; empty if the run needs no GPU."""
-    paths = layout.run(run_id)
-    spec, state = RunSpec.load(paths.run_json), State.load(paths.state)
-    if spec is None or not spec.gpus:
+    if run.spec is None or not run.spec.gpus:
         return []
-    pid = state.child["pid"] if state and state.child else None
-    return [GpuProcess("", pid, spec.argv[0], 0, None, run_id)]
+    pid = run.state.child["pid"] if run.state and run.state.child else None
+    return [GpuProcess("", pid, run.spec.argv[0], 0, None, run.id)]

@@ -7,7 +7,6 @@ on the host call `advance`. It may be killed at any point and called by several 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from typing import Iterator, NamedTuple
 
@@ -18,6 +17,7 @@ from orchestrator.onhost import (
     exits,
     files,
     instance_limits,
+    journal,
     launching,
     leases,
     private,
@@ -29,7 +29,6 @@ from orchestrator.onhost import (
     runs,
 )
 from orchestrator.onhost.errors import Refused
-from orchestrator.onhost.journal import Journal
 from orchestrator.onhost.records import RunSpec, State
 from orchestrator.onhost.run_queue import Entry
 
@@ -95,7 +94,7 @@ def _try_first(layout: Layout) -> _Turn | None:
     paths, spec = layout.run(entry.run), RunSpec.load(layout.run(entry.run).run_json)
     if spec is None:
         return _give_up(layout, entry, "its run.json cannot be read")
-    others = allocation.runs_of_host(layout, entry.run)
+    others = run_facts.find_brief(layout, entry.run)
     same_job = [run.id for run in others if run.is_alive and run.job == spec.job]
     choice = allocation.choose(layout, spec, others)
     if same_job or choice.lease is None:
@@ -135,10 +134,7 @@ def _give_up(layout: Layout, entry: Entry, why: str) -> _Turn:
     launching.kill_session(layout, entry.run)
     with _before_a_supervisor(paths) as is_first:
         if is_first:
-            journal = Journal(paths)
-            journal.say("the run could not be started: %s" % why)
-            journal.warn("the run could not be started: %s" % why)
-            os.close(journal.log)
+            journal.note(paths, "the run could not be started: %s" % why)
             _end(paths, entry, "not-started", None)
     run_queue.remove(layout, entry.run)
     return _Turn(entry.run, is_over=False)

@@ -17,6 +17,7 @@ _BLOCK = 1 << 20
 # Does not wait for a reader of a named pipe that a run put in the place of a file.
 APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK
 LONGEST_JSON = 8 << 20  # bytes; the largest is a run.json with the patch of a dirty tree
+_TAIL = 16 * 1024  # bytes at the end of a log that are searched for its last lines
 hashed_bytes = 0  # by this process so far: the progress of a request that hashes large files
 
 
@@ -193,6 +194,15 @@ def last_bytes(path: str, limit: int) -> bytes:
         return read(path, limit, at_end=True)
     except OSError:
         return b""
+
+
+def last_lines(path: str, count: int) -> list[str]:
+    """Returns the last lines as a terminal shows them: the text after a line's last carriage return."""
+    if count <= 0:
+        return []
+    text = last_bytes(path, _TAIL).decode("utf-8", errors="replace")
+    shown = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
+    return [line for line in shown if line.strip()][-count:]
 
 
 def size(path: str) -> int:

@@ -50,3 +50,11 @@ class Journal:
         with contextlib.suppress(OSError):
             os.fsync(self.log)
         return os.fstat(self.log).st_size
+
+
+def note(paths: RunPaths, message: str) -> None:
+    """Appends a message to log and events of a run that has no supervisor."""
+    journal = Journal(paths)
+    journal.say(message)
+    journal.warn(message)
+    os.close(journal.log)

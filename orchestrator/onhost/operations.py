@@ -45,7 +45,8 @@ def _status(layout: Layout, request: Record) -> Answer:
     if request.get("runs") is None:
         facts = run_facts.find_all(layout, lines)
     else:
-        named = [run_facts.find(layout, run_id, lines) for run_id in request["runs"]]
+        around = run_facts.look_around(layout)
+        named = [run_facts.find(layout, run_id, lines, around) for run_id in request["runs"]]
         facts = [run for run in named if run]
     return {"runs": [run.to_json() for run in facts], **host_facts.machine(layout)}
 

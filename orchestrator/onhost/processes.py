@@ -139,14 +139,25 @@ def by_log() -> dict[str, list[int]]:
     return writers
 
 
-def kill_marked(mark: str) -> None:
-    """Sends SIGKILL to all processes with a mark, for up to 5 seconds."""
-    end = time.monotonic() + 5.0
-    left = by_mark().get(mark, [])
+def kill(find_members: Callable[[], list[int]], seconds: float = 5.0) -> list[int]:
+    """Sends SIGKILL to all members for up to `seconds`; returns those that are still alive.
+
+    Ends early if only processes remain that this user may not signal.
+    """
+    end = time.monotonic() + seconds
+    left = find_members()
     while left and time.monotonic() < end:
-        send(left, signal.SIGKILL)
+        refused = send(left, signal.SIGKILL)
+        if set(left) <= set(refused):
+            break
         time.sleep(0.05)
-        left = by_mark().get(mark, [])
+        left = find_members()
+    return left
+
+
+def kill_marked(mark: str) -> None:
+    """Kills all processes with a mark."""
+    kill(lambda: by_mark().get(mark, []))
 
 
 def are_all_visible() -> bool:

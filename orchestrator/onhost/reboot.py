@@ -25,7 +25,7 @@ from orchestrator.onhost import (
     runs,
 )
 from orchestrator.onhost.errors import Refused
-from orchestrator.onhost.journal import Journal
+from orchestrator.onhost.journal import note
 from orchestrator.onhost.records import RunSpec
 from orchestrator.onhost.run_facts import RunFacts
 
@@ -80,12 +80,14 @@ def _resume(
                 with files.lock(layout.start_lock):
                     run_queue.add(layout, run.id, private.user_umask, used, resumes=True, first=True)
             if queues or runs.start(layout, request)["started"]:
-                _warn(layout, run.id, "the instance was restarted; the run goes on from its last checkpoint")
+                note(
+                    layout.run(run.id), "the instance was restarted; the run goes on from its last checkpoint"
+                )
                 return True
             return False
         except Refused as error:
             problem = str(error)
-    _warn(layout, run.id, "the instance was restarted; the run is not continued: %s" % problem)
+    note(layout.run(run.id), "the instance was restarted; the run is not continued: %s" % problem)
     return False
 
 
@@ -110,10 +112,3 @@ def _missing_gpus(expected: int, sleep: Callable[[float], None]) -> str | None:
         sleep(_PAUSE)
         waited += _PAUSE
     return None
-
-
-def _warn(layout: Layout, run_id: str, message: str) -> None:
-    journal = Journal(layout.run(run_id))
-    journal.warn(message)
-    journal.say(message)
-    os.close(journal.log)

@@ -25,7 +25,6 @@ from orchestrator.onhost.processes import Snapshot
 from orchestrator.onhost.records import RunSpec, State
 from orchestrator.onhost.run_queue import QueuePlace
 
-_TAIL = 16 * 1024  # bytes at the end of the log that are searched for its last lines
 _FULL = 10  # number of newest runs whose log and events are always read
 _SPEC_KEYS = (
     *("id", "job", "source", "created", "who", "trainer", "resources", "limits", "outputs", "mark", "client"),
@@ -167,32 +166,41 @@ def run_ids(layout: Layout, alive: Snapshot | None = None) -> list[str]:
     return sorted((name for name in names if RUN_ID.match(name)), key=lambda name: name[-20:])
 
 
+class Surroundings(NamedTuple):
+    """What is read once for all runs: sessions of tmux, living processes, and places in the queue."""
+
+    sessions: set[str]
+    alive: Snapshot
+    places: Mapping[str, QueuePlace]
+
+
+def look_around(layout: Layout) -> Surroundings:
+    listing = processes.output(tmux.listing(tmux.server(layout.tmux_socket)), timeout=10)
+    sessions = {session.name for session in tmux.parse_listing(listing)}
+    return Surroundings(sessions, processes.snapshot(), run_queue.places(layout))
+
+
 def find(
-    layout: Layout,
-    run_id: str,
-    lines: int,
-    sessions: set[str] | None = None,
-    alive: Snapshot | None = None,
-    brief: bool = False,
-    places: Mapping[str, QueuePlace] | None = None,
+    layout: Layout, run_id: str, lines: int, around: Surroundings | None = None, brief: bool = False
 ) -> RunFacts | None:
     """Returns the facts of a run with the last `lines` of its log; None if it has neither folder nor process.
 
-    `sessions`, the `alive` processes and the `places` in the queue are read from the host if they are None.
-    `brief`: log and events are not read.
+    `around`: None to look. `brief`: log and events are not read.
     """
     paths = layout.run(run_id)
-    alive = alive or processes.snapshot()
-    if not (os.path.isdir(paths.folder) or _mark_of(paths.folder, alive.marks)):
+    around = around or look_around(layout)
+    if not (os.path.isdir(paths.folder) or _mark_of(paths.folder, around.alive.marks)):
         return None
-    sessions = session_names(layout) if sessions is None else sessions
     name = tmux.session_name(run_id)
     facts = _NOTHING._replace(
-        id=run_id, folder=paths.folder, session=name if name in sessions else None, is_brief=brief
+        id=run_id,
+        folder=paths.folder,
+        session=name if name in around.sessions else None,
+        is_brief=brief,
+        queue=around.places.get(run_id),
     )
     try:
-        queue = (run_queue.places(layout) if places is None else places).get(run_id)
-        return _read(facts, paths, lines, alive)._replace(queue=queue)
+        return _read(facts, paths, lines, around.alive)
     except Exception as error:  # of this run alone: every other one is reported as it is
         return facts._replace(damage=["%s: %s" % (type(error).__name__, error)])
 
@@ -216,7 +224,7 @@ def _read(facts: RunFacts, paths: RunPaths, lines: int, alive: Snapshot) -> RunF
         is_supervised=bool(state and processes.is_alive(state.supervisor, state.boot)),
         pids=run_processes.find(spec.mark if spec else "", state, alive, paths.log),
         log_bytes=files.size(paths.log),
-        last_lines=[] if facts.is_brief else tail(paths.log, lines),
+        last_lines=[] if facts.is_brief else files.last_lines(paths.log, lines),
         events=facts.events if facts.is_brief else latest_events(paths, spec.trainer if spec else None),
         checkpoints=checkpoints(paths.checkpoints),
         folder_changed=files.mtime(paths.folder),
@@ -250,29 +258,23 @@ def _mark_of(folder: str, marks: dict[str, list[int]]) -> str:
 
 def find_all(layout: Layout, lines: int) -> list[RunFacts]:
     """Returns all runs, oldest first. Log and events are read for the newest 10 and for live runs only."""
-    sessions, alive, places = session_names(layout), processes.snapshot(), run_queue.places(layout)
-    ids, runs = run_ids(layout, alive), []
+    around = look_around(layout)
+    ids, runs = run_ids(layout, around.alive), []
     for run_id in ids:
-        run = find(layout, run_id, lines, sessions, alive, run_id not in ids[-_FULL:], places)
+        run = find(layout, run_id, lines, around, brief=run_id not in ids[-_FULL:])
         if run and run.is_brief and run.is_alive:
-            run = find(layout, run_id, lines, sessions, alive, False, places)
+            run = find(layout, run_id, lines, around)
         if run:
             runs.append(run)
     return sorted(runs, key=lambda run: run.created)
 
 
-def session_names(layout: Layout) -> set[str]:
-    listing = processes.output(tmux.listing(tmux.server(layout.tmux_socket)), timeout=10)
-    return {session.name for session in tmux.parse_listing(listing)}
-
-
-def tail(path: str, lines: int) -> list[str]:
-    """Returns the last lines as a terminal shows them: the text after a line's last carriage return."""
-    if lines <= 0:
-        return []
-    text = files.last_bytes(path, _TAIL).decode("utf-8", errors="replace")
-    shown = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")]
-    return [line for line in shown if line.strip()][-lines:]
+def find_brief(layout: Layout, besides: str = "") -> list[RunFacts]:
+    """Returns all runs except `besides`, without session and place; log and events are not read."""
+    around = Surroundings(set(), processes.snapshot(), {})
+    names = [name for name in run_ids(layout) if name != besides]
+    runs = (find(layout, name, 0, around, brief=True) for name in names)
+    return [run for run in runs if run]
 
 
 def checkpoints(folder: str) -> Checkpoints:

@@ -9,9 +9,8 @@ session that has a living process.
 from __future__ import annotations
 
 import os
-import signal
 import time
-from typing import Callable, Iterable
+from typing import Iterable
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import elsewhere, processes, run_queue
@@ -81,22 +80,6 @@ def identities(pids: Iterable[int]) -> list[processes.Identity]:
     """Returns what state.json records of these processes, so that they are found without their supervisor."""
     answers = (processes.identity(pid) for pid in pids)
     return [one for one in answers if one["ticks"]][:_MOST]
-
-
-def kill(find_members: Callable[[], list[int]], seconds: float = 5.0) -> list[int]:
-    """Sends SIGKILL to all members for up to `seconds`; returns those that are still alive.
-
-    Ends early if only processes remain that this user may not signal.
-    """
-    end = time.monotonic() + seconds
-    left = find_members()
-    while left and time.monotonic() < end:
-        refused = processes.send(left, signal.SIGKILL)
-        if set(left) <= set(refused):
-            break
-        time.sleep(0.05)
-        left = find_members()
-    return left
 
 
 def text(pids: Iterable[int]) -> str:

@@ -133,7 +133,7 @@ def stop(layout: Layout, run_id: str, by: str, now: bool) -> Stopped:
         _terminate(run, paths, grace, find)
     if container := containers.find(run.spec):
         container.remove()
-    remaining = run_processes.kill(find)
+    remaining = processes.kill(find)
     if not remaining:
         launching.kill_session(layout, run_id)
     if run.is_alive and not remaining:

@@ -109,7 +109,7 @@ class Supervisor:
             time.sleep(0.05)
             signals.reap()
             left = self._members()
-        run_processes.kill(self._members, LEFTOVER_SECONDS)
+        processes.kill(self._members, LEFTOVER_SECONDS)
         signals.reap()
         self._kill()
 

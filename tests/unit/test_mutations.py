@@ -118,7 +118,7 @@ def run_folder(client: Client, chance: random.Random) -> None:
     for name in chance.sample(["run.json", "state.json", "events.jsonl", "checkpoints/best", "log"], 2):
         (folder / name).write_bytes(mutated((folder / name).read_bytes(), chance))
     layout = Layout(str(root))
-    facts = run_facts.find(layout, RUN, 5, {}, {})
+    facts = run_facts.find(layout, RUN, 5)
     reply = json.loads(json.dumps({"runs": [facts.to_json()] if facts else []}))
     snapshot = hostfacts.parse_snapshot(reply)
     assert [run.id for run in snapshot.runs] == [RUN]

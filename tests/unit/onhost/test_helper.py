@@ -12,7 +12,6 @@ from orchestrator.onhost import (
     helper,
     inventory,
     log_lines,
-    run_facts,
     staging,
     uploads,
 )
@@ -60,7 +59,7 @@ def test_following_ends_at_the_size_that_the_end_recorded(layout: Layout) -> Non
 
 def test_the_tail_shows_a_progress_bar_as_a_terminal_would(layout: Layout) -> None:
     path = write(layout, "log", b"a\n10%\r20%\r30%\nlast\r\n")
-    assert run_facts.tail(str(path), 5) == ["a", "30%", "last"]
+    assert files.last_lines(str(path), 5) == ["a", "30%", "last"]
 
 
 def test_a_stage_pins_a_checkpoint_that_is_pruned_meanwhile(layout: Layout) -> None:

@@ -189,7 +189,7 @@ def test_of_a_very_long_log_a_sample_of_all_parts_is_read(tmp_path: Path, monkey
 
 def test_events_that_a_run_writes_win_over_its_log(tmp_path: Path) -> None:
     layout = new_run(tmp_path, b"step=5 loss=0.5\n")
-    facts = run_facts.find(layout, RUN, 5, set(), {})
+    facts = run_facts.find(layout, RUN, 5)
     assert facts
     assert found(facts.events.lines)["step"] == 5
     assert [(taken.what, taken.line) for taken in facts.events.from_log] == [
@@ -198,11 +198,11 @@ def test_events_that_a_run_writes_win_over_its_log(tmp_path: Path) -> None:
     ]
     warning = b'{"event": "warning", "message": "\\"progress\\""}\n'
     Path(layout.run(RUN).events).write_bytes(warning)
-    facts = run_facts.find(layout, RUN, 5, set(), {})
+    facts = run_facts.find(layout, RUN, 5)
     assert facts
     assert facts.events.from_log
     Path(layout.run(RUN).events).write_bytes(warning + b'{"event": "progress", "step": 7, "of": 9}\n')
-    facts = run_facts.find(layout, RUN, 5, set(), {})
+    facts = run_facts.find(layout, RUN, 5)
     assert facts
     assert found(facts.events.lines)["step"] == 7
     assert not facts.events.from_log

@@ -92,7 +92,7 @@ def test_processes_that_may_not_be_signalled_are_returned_at_once(monkeypatch: p
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", kill)
-    assert run_processes.kill(lambda: [77], seconds=10**6) == [77]
+    assert processes.kill(lambda: [77], seconds=10**6) == [77]
     assert sent == [77]
 
 
