@@ -86,8 +86,7 @@ def _notice(ctx: Context, threads: dict[str, threading.Thread], limits: dict[str
     def show() -> None:
         slow = [f"{label} (up to {limits[label]:.0f} s)" for label, one in threads.items() if one.is_alive()]
         if slow:
-            ctx.stderr.write(f"\r\x1b[K  waiting for {', '.join(slow[:3])}")
-            ctx.stderr.flush()
+            ctx.redraw(f"  waiting for {', '.join(slow[:3])}")
 
     timer = threading.Timer(_NOTICE, show)
     timer.daemon = True
@@ -96,5 +95,4 @@ def _notice(ctx: Context, threads: dict[str, threading.Thread], limits: dict[str
         yield
     finally:
         timer.cancel()
-        ctx.stderr.write("\r\x1b[K")
-        ctx.stderr.flush()
+        ctx.redraw("")

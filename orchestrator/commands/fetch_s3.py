@@ -106,12 +106,12 @@ class _Reader:
         self._objects = self._listed()
         self._by_size: list[str] = []
         first = next(iter(self._objects.values()))
-        with s3.Errors(self._what, copy.place):
+        with s3.explained(self._what, copy.place):
             self._sizes_only = s3.is_encrypted_by_kms(self._client, copy.place, first, False)
 
     def _listed(self) -> dict[str, Object]:
         place, objects = self._copy.place, dict[str, Object]()
-        with s3.Errors(self._what, place):
+        with s3.explained(self._what, place):
             for entry in s3_listing.below(self._client, place):
                 path = entry.key.removeprefix(place.folder)
                 if s3_listing.is_file_name(path):
@@ -162,7 +162,7 @@ class _Reader:
         one = self._objects.get(_FOLDER + name)
         if one is None or one.size > 32:
             return ""
-        with s3.Errors(self._what, self._copy.place):
+        with s3.explained(self._what, self._copy.place):
             text: str = self._get(one)["Body"].read().decode("utf-8", errors="replace").strip()
         return text if is_step(text) else ""
 
@@ -206,7 +206,7 @@ class _Reader:
         if present > one.size:
             part.unlink()
             present = 0
-        with s3.Errors(self._what, self._copy.place), part.open("ab") as file:
+        with s3.explained(self._what, self._copy.place), part.open("ab") as file:
             if present < one.size:
                 for block in self._get(one, present)["Body"].iter_chunks(_BLOCK):
                     on_bytes(file.write(block))

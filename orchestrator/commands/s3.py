@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ def data_input(ctx: Context, job: Job, name: str) -> DataInput:
 def listing(ctx: Context, settings: s3.S3, place: Place, what: str) -> Listing:
     """All objects of a place, by 1,000 a request. `what` begins every error."""
     client = new_client(ctx, settings)
-    with Errors(what, place):
+    with explained(what, place):
         objects, is_file = list(_below(client, place, what)), False
         if not objects and place.prefix:
             objects, is_file = list(_itself(client, place, what)), True
@@ -122,7 +123,7 @@ def new_client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
     is_unsigned = settings.credentials == "none"
     options: dict[str, Any] = {"signature_version": UNSIGNED} if is_unsigned else {}
     config = Config(connect_timeout=10, retries={"mode": "standard"}, user_agent_extra="gpujob", **options)
-    with Errors("AWS", None):
+    with explained("AWS", None):
         if is_unsigned:
             session = session_without_credentials(ctx)
         else:
@@ -132,37 +133,31 @@ def new_client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
         return session.client(service, region_name=region, endpoint_url=endpoint or None, config=config)
 
 
-class Errors:
-    """Makes errors of botocore those of gpujob."""
+@contextlib.contextmanager
+def explained(what: str, place: Place | None) -> Iterator[None]:
+    """Makes errors of botocore in the block those of gpujob, which begin with `what`."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("botocore", "boto3")):
+            raise
+        raise _explained(error, f"{what}: {place}" if place else what) from None
 
-    def __init__(self, what: str, place: Place | None) -> None:
-        self._what = what
-        self._place = place
 
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is not None and kind and kind.__module__.startswith(("botocore", "boto3")):
-            raise self._explained(error) from None
-
-    def _explained(self, error: BaseException) -> GpujobError:
-        at = f"{self._what}: {self._place}" if self._place else self._what
-        response = getattr(error, "response", None)
-        code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
-        if code in ("NoSuchBucket", "404"):
-            return NotFound(f"{at}: there is no such bucket", str(error), "aws s3 ls")
-        if code in _DENIED:
-            step = "docs/s3.md lists the permissions; for public data: --set s3.credentials=none"
-            return AccessError(f"{at} may not be read with the credentials of this machine", str(error), step)
-        if type(error).__name__ in ("NoCredentialsError", "ProfileNotFound", "PartialCredentialsError"):
-            step = "aws configure, or AWS_PROFILE=NAME; for public data: --set s3.credentials=none"
-            return AccessError(f"{at}: no AWS credentials are configured", str(error), step)
-        if code:
-            return GpujobError(
-                f"{at}: S3 refused the request: {code}", str(error), "aws sts get-caller-identity"
-            )
-        return Unreachable(f"{at} cannot be reached", str(error), "the same command again")
+def _explained(error: Exception, at: str) -> GpujobError:
+    response = getattr(error, "response", None)
+    code = str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+    if code in ("NoSuchBucket", "404"):
+        return NotFound(f"{at}: there is no such bucket", str(error), "aws s3 ls")
+    if code in _DENIED:
+        step = "docs/s3.md lists the permissions; for public data: --set s3.credentials=none"
+        return AccessError(f"{at} may not be read with the credentials of this machine", str(error), step)
+    if type(error).__name__ in ("NoCredentialsError", "ProfileNotFound", "PartialCredentialsError"):
+        step = "aws configure, or AWS_PROFILE=NAME; for public data: --set s3.credentials=none"
+        return AccessError(f"{at}: no AWS credentials are configured", str(error), step)
+    if code:
+        return GpujobError(f"{at}: S3 refused the request: {code}", str(error), "aws sts get-caller-identity")
+    return Unreachable(f"{at} cannot be reached", str(error), "the same command again")
 
 
 def fetch(ctx: Context, host: Host, name: str, stored: Listing) -> None:

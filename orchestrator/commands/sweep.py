@@ -223,7 +223,7 @@ class _Sweep:
             self._failures += 1
             if self._failures >= _FAILURES or one.number == 0:
                 raise
-            trials.fail(self._study, one)
+            study.end(self._study, one.number, "FAIL")
             self.active.remove(one)
             self.ctx.warn(f"warning: trial {one.number} was not started: {error.what}: {error.why}")
             return

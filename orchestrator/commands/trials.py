@@ -85,7 +85,7 @@ def update(ctx: Context, opened: optuna.Study, one: Active, terms: Terms) -> str
         return None
     run = helper.find_run(one.host, one.run_id, 0)
     if run is None:
-        fail(opened, one)
+        study.end(opened, one.number, "FAIL")
         return f"{one.run_id} was removed"
     _report(one, terms, run)
     state = runstate.fold(run, ctx.now())
@@ -115,7 +115,7 @@ def _continue(ctx: Context, opened: optuna.Study, one: Active, state: runstate.R
     except Unreachable:
         raise
     except GpujobError as error:
-        fail(opened, one)
+        study.end(opened, one.number, "FAIL")
         return f"{what} and cannot be continued: {error.what}: gpujob status {one.run_id}"
     ctx.talk(f"trial {one.number}: {what} and goes on")
     return None
@@ -151,7 +151,7 @@ def _values(event: events.Event) -> dict[tuple[str, str], float]:
 
 def _tell(opened: optuna.Study, one: Active, terms: Terms, state: runstate.RunState) -> str:
     if not isinstance(state, runstate.Succeeded) or not one.values:
-        fail(opened, one)
+        study.end(opened, one.number, "FAIL")
         if isinstance(state, runstate.Succeeded):
             _require_metric(opened, one, terms)
             return f"it reported no value of {terms.metric}"
@@ -171,7 +171,3 @@ def _require_metric(opened: optuna.Study, one: Active, terms: Terms) -> None:
         raise GpujobError(what, why, f"gpujob logs {one.run_id}")
     step = f"gpujob sweep {terms.job} --metric {min(one.metrics)} --name ANOTHER"
     raise GpujobError(what, f"it reported: {', '.join(sorted(one.metrics)[:10])}", step)
-
-
-def fail(opened: optuna.Study, one: Active) -> None:
-    study.end(opened, one.number, "FAIL")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 from orchestrator.context import Context
 from orchestrator.core import jsontext, shell
@@ -153,7 +152,6 @@ class Progress:
     def __init__(self, ctx: Context) -> None:
         self.lines: list[str] = []
         self._ctx = ctx
-        self._shown = not ctx.json and ctx.stderr.isatty()
 
     def __enter__(self) -> Progress:
         return self
@@ -161,7 +159,7 @@ class Progress:
     def line(self, text: str) -> None:
         """One line of the trainer, which may be an event."""
         self.lines.append(text)
-        if not self._shown:
+        if not self._ctx.shows_progress:
             return
         try:
             event = jsontext.parse_object(text)
@@ -172,13 +170,8 @@ class Progress:
             what = event.get("message") or event.get("phase", "")
             self._ctx.redraw(f"  {what} {event.get('step', '')}{of}")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._shown:
+    def __exit__(self, *error: object) -> None:
+        if self._ctx.shows_progress:
             self._ctx.redraw("")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands import s3_listing
-from orchestrator.commands.s3 import Errors
+from orchestrator.commands.s3 import explained
 from orchestrator.core.s3 import Place
 from orchestrator.errors import Unreachable
 from tests.rigs.s3 import BUCKET, FakeS3
@@ -60,5 +60,5 @@ def test_objects_of_a_server_with_another_namespace_are_found(bucket: FakeS3, na
     ],
 )
 def test_an_answer_that_is_no_list_is_an_error_and_not_an_empty_list(bucket: FakeS3, body: bytes) -> None:
-    with pytest.raises(Unreachable, match=r"data\.images"), Errors("data.images", PLACE):
+    with pytest.raises(Unreachable, match=r"data\.images"), explained("data.images", PLACE):
         list(s3_listing.below(answering(bucket, body), PLACE))

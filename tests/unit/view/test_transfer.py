@@ -1,4 +1,4 @@
-"""The progress line of a transfer."""
+"""The progress lines of a transfer and of a check."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from orchestrator.view.plans import Progress
 from orchestrator.view.transfer import bar
 from tests.support import new_client
 
@@ -26,3 +27,12 @@ def test_bytes_rate_and_remaining_time_are_shown_on_a_terminal_only(stderr: io.S
         move(2 << 20)
     assert shown in stderr.getvalue()
     assert stderr.getvalue().count(" to go") == (2 if shown else 0)
+
+
+@pytest.mark.parametrize(("quiet", "shown"), [(False, "  reading 5/9"), (True, "")])
+def test_the_progress_of_a_check_is_hidden_by_quiet(quiet: bool, shown: str) -> None:
+    stderr = Terminal()
+    with new_client() as client, Progress(client.context(stderr=stderr, quiet=quiet)) as progress:
+        progress.line('{"event": "progress", "phase": "reading", "step": 5, "of": 9}')
+    assert shown in stderr.getvalue()
+    assert bool(stderr.getvalue()) == bool(shown)
