@@ -26,6 +26,7 @@ from orchestrator.view import plans
 
 
 def deploy(ctx: Context, request: Request) -> int:
+    """Starts a run, or continues one. 0 once it is up or waits in the queue; with `follow`, as it ended."""
     settings, store = settings_files.load(ctx), Store(ctx.state_dir)
     _require_valid(request)
     if request.resume:
