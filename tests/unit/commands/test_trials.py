@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optuna
 import pytest
 
 from orchestrator.commands import study, trials
@@ -16,6 +15,9 @@ from orchestrator.core.space import Range
 from orchestrator.errors import Unreachable, UsageError
 from tests.support import Client, ScriptedHost
 from tests.unit.commands.scripted import SEEN, client
+
+if TYPE_CHECKING:
+    import optuna
 
 __all__ = ["client"]
 
