@@ -7,6 +7,7 @@ on the host call `advance`. It may be killed at any point and called by several 
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from typing import Iterator, NamedTuple
 
@@ -36,6 +37,8 @@ _KEEP_SECONDS = (
     instance_limits.DEFAULT_IDLE_MINUTES * 60
 )  # for which a look at the queue keeps an instance up
 _TRIES = 3
+# What an operation fails with where something else is in the place of a file or folder of the run.
+_DAMAGE = (errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENOTDIR, errno.EPERM)
 _APPEARS_SECONDS = 15.0  # seconds for a supervisor that was launched by somebody else to write its state
 
 
@@ -108,6 +111,10 @@ def _try_first(layout: Layout) -> _Turn | None:
         _launch(layout, entry)
     except Refused as error:
         return _give_up(layout, entry, str(error))
+    except OSError as error:
+        if error.errno not in _DAMAGE:
+            raise  # it may pass
+        return _give_up(layout, entry, str(error))
     run_queue.remove(layout, entry.run)
     if entry.resumes:
         runs.start_companions(layout, spec, {})
@@ -132,7 +139,7 @@ def _give_up(layout: Layout, entry: Entry, why: str) -> _Turn:
     """Records that a run could not be started, unless its supervisor appears after all."""
     paths = layout.run(entry.run)
     launching.kill_session(layout, entry.run)
-    with _before_a_supervisor(paths) as is_first:
+    with contextlib.suppress(OSError), _before_a_supervisor(paths) as is_first:
         if is_first:
             journal.note(paths, "the run could not be started: %s" % why)
             _end(paths, entry, "not-started", None)

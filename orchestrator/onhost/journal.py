@@ -53,8 +53,9 @@ class Journal:
 
 
 def note(paths: RunPaths, message: str) -> None:
-    """Appends a message to log and events of a run that has no supervisor."""
-    journal = Journal(paths)
-    journal.say(message)
-    journal.warn(message)
-    os.close(journal.log)
+    """Appends a message to log and events of a run that has no supervisor, as far as that can be done."""
+    with contextlib.suppress(OSError):
+        journal = Journal(paths)
+        journal.say(message)
+        journal.warn(message)
+        os.close(journal.log)

@@ -85,7 +85,7 @@ def _resume(
                 )
                 return True
             return False
-        except Refused as error:
+        except (Refused, OSError) as error:
             problem = str(error)
     note(layout.run(run.id), "the instance was restarted; the run is not continued: %s" % problem)
     return False

@@ -65,6 +65,17 @@ def test_a_run_that_cannot_be_started_fails_and_the_queue_goes_on(
     assert "tmux is not installed" in Path(box.layout.run(run_id(0)).log).read_text()
 
 
+@pytest.mark.parametrize("damaged", [["lease"], ["lease", "log"], ["lease", "alive"]])
+def test_a_damaged_run_at_the_head_of_the_queue_stops_no_other(box: Box, damaged: list[str]) -> None:
+    box.add(run_id(0))
+    box.add(run_id(1))
+    for name in damaged:
+        Path(getattr(box.layout.run(run_id(0)), name), "folder").mkdir(parents=True)
+    assert dispatch.advance(box.layout) == [run_id(1)]
+    assert run_queue.entries(box.layout) == []
+    assert run_id(1) in box.pids
+
+
 def test_stop_removes_a_queued_run_and_its_secrets(box: Box) -> None:
     spec = box.add(run_id(0))
     files.write_json(box.layout.run(spec.id).secrets, {"HF_TOKEN": "x"})

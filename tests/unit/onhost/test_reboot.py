@@ -66,6 +66,23 @@ def test_a_run_that_a_reboot_interrupted_uses_one_restart(
     assert "the run goes on from its last checkpoint" in Path(layout.run(RUN).events).read_text()
 
 
+def test_a_run_that_cannot_be_started_again_keeps_no_other_from_it(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: Layout, request: runs.StartRequest) -> dict[str, Any]:
+        if request.spec.id == RUN:
+            raise FileExistsError(17, "File exists", "checkpoints")
+        return {"started": True}
+
+    monkeypatch.setattr(runs, "start", start)
+    write(layout, CUT_OFF, restart={"max": 2})
+    Path(layout.run(RUN).log).unlink(missing_ok=True)
+    Path(layout.run(RUN).log).mkdir()
+    other = "other-20261121T101113-1a2b"
+    shutil.copytree(layout.run(RUN).folder, layout.run(other).folder, ignore=shutil.ignore_patterns("log"))
+    assert reboot.resume_all(layout) == [other]
+
+
 def test_without_restarts_left_the_run_says_why_it_stays_ended(layout: Layout, started: list[int]) -> None:
     write(layout, ASKED)
     assert (reboot.resume_all(layout), started) == ([], [])
