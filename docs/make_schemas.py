@@ -19,8 +19,7 @@ from orchestrator.context import JSON_VERSION
 from orchestrator.core import results
 from orchestrator.view import answers as a
 from orchestrator.view import compare_answers as compared
-from orchestrator.view import ec2_answers as ec2
-from orchestrator.view import reach_answers as reach
+from orchestrator.view import host_answers as hosts
 from orchestrator.view.answer import Answer, ErrorAnswer
 
 FOLDER = Path(__file__).with_name("schemas")
@@ -47,7 +46,7 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "monitor": (a.Monitor,),
     "logs": (a.Logs,),
     "sweep": (compared.Sweep,),
-    "stop": (a.Stop, ec2.Instances),
+    "stop": (a.Stop, hosts.Instances),
     "fetch": (a.Fetch,),
     "verify": (a.Verify,),
     "report": (compared.Report,),
@@ -60,18 +59,18 @@ ANSWERS: dict[str, tuple[type[Struct], ...]] = {
     "export": (results.Export,),
     "doctor": (a.Doctor,),
     "notify": (a.Notify,),
-    "cp": (reach.Copied,),
-    "tunnel": (reach.Tunnel,),
+    "cp": (hosts.Copied,),
+    "tunnel": (hosts.Tunnel,),
     "config show": (a.Config,),
-    "hosts list": (ec2.Hosts,),
-    "hosts up": (ec2.Up, ec2.LaunchPreview),
-    "hosts attach": (ec2.Attached,),
-    "hosts extend": (ec2.Instances,),
-    "hosts down": (ec2.Instances,),
-    "hosts types": (ec2.Types,),
-    "hosts orphans": (ec2.Orphans,),
-    "hosts ssh-config": (ec2.SshConfig,),
-    "cost": (ec2.Cost,),
+    "hosts list": (hosts.Hosts,),
+    "hosts up": (hosts.Up, hosts.LaunchPreview),
+    "hosts attach": (hosts.Attached,),
+    "hosts extend": (hosts.Instances,),
+    "hosts down": (hosts.Instances,),
+    "hosts types": (hosts.Types,),
+    "hosts orphans": (hosts.Orphans,),
+    "hosts ssh-config": (hosts.SshConfig,),
+    "cost": (hosts.Cost,),
 }
 """Command → what it may answer; every command may also answer ErrorAnswer. Those of `results` are a trainer's
 lines, in which each known key may be null."""

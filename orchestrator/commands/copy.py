@@ -22,7 +22,8 @@ from orchestrator.store import Store
 from orchestrator.targets import helper_files
 from orchestrator.targets.base import Host
 from orchestrator.targets.helper_files import StagedFile
-from orchestrator.view import answers, reach_answers, transfer
+from orchestrator.view import host_answers, transfer
+from orchestrator.view.answer import FetchedFile
 
 _FORM = "gpujob cp RUN:work/out.txt . , or gpujob cp FILE RUN:work/"
 
@@ -152,10 +153,8 @@ def _renamed(file: StagedFile, path: str) -> StagedFile:
 
 def _report(ctx: Context, run_id: str, files: list[StagedFile]) -> None:
     if ctx.json:
-        copied = tuple(
-            answers.FetchedFile(path=one.path, bytes=one.bytes, sha256=one.sha256) for one in files
-        )
-        ctx.answer(reach_answers.Copied(run=run_id, files=copied))
+        copied = tuple(FetchedFile(path=one.path, bytes=one.bytes, sha256=one.sha256) for one in files)
+        ctx.answer(host_answers.Copied(run=run_id, files=copied))
         return
     for file in files[:5]:
         ctx.out(file.path)

@@ -19,6 +19,7 @@ from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
 from orchestrator.view import answers
+from orchestrator.view.answer import FetchedFile
 
 
 def fetch(
@@ -178,8 +179,7 @@ def _report(
                 folder=str(folder),
                 checkpoints=tuple(checkpoints),
                 files=tuple(
-                    answers.FetchedFile(path=file.path, bytes=file.bytes, sha256=file.sha256)
-                    for file in result.files
+                    FetchedFile(path=file.path, bytes=file.bytes, sha256=file.sha256) for file in result.files
                 ),
                 left_out=result.left_out,
                 missing=result.missing,

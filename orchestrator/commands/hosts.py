@@ -33,7 +33,7 @@ from orchestrator.store import Store
 from orchestrator.targets import helper
 from orchestrator.targets.group import GroupTarget
 from orchestrator.targets.ssh import address, hostkeys
-from orchestrator.view import ec2_answers as answers
+from orchestrator.view import host_answers as answers
 from orchestrator.view import instances as view
 
 

@@ -12,7 +12,7 @@ from orchestrator.instances.instance import Instance
 from orchestrator.instances.inventory import Inventory
 from orchestrator.instances.records import InstanceStore
 from orchestrator.store import CachedRun, Store
-from orchestrator.view import ec2_answers as answers
+from orchestrator.view import host_answers as answers
 from orchestrator.view.instances import InstanceRow, LaunchRow
 
 if TYPE_CHECKING:  # `status` does not load the EC2 API

@@ -10,7 +10,7 @@ from orchestrator.instances import connection
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
 from orchestrator.targets.ssh import hostkeys
-from orchestrator.view import ec2_answers as answers
+from orchestrator.view import host_answers as answers
 
 
 def ssh_config(ctx: Context) -> int:

@@ -11,7 +11,7 @@ from orchestrator.errors import Exit, UsageError
 from orchestrator.store import Store
 from orchestrator.targets.base import Host
 from orchestrator.targets.forward import Forwarder, Port, parse_ports
-from orchestrator.view import reach_answers as answers
+from orchestrator.view import host_answers as answers
 
 VISIT_SECONDS = 3600.0
 

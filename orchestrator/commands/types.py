@@ -8,7 +8,7 @@ from orchestrator import settings_files
 from orchestrator.context import Context
 from orchestrator.instances import catalog, prices
 from orchestrator.instances.cloud import Cloud
-from orchestrator.view import ec2_answers as answers
+from orchestrator.view import host_answers as answers
 from orchestrator.view import instances as view
 
 

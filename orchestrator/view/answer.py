@@ -15,6 +15,12 @@ class Part(Struct, frozen=True, kw_only=True):
     """A part of an answer; none of its keys has a default, so that each is always there."""
 
 
+class FetchedFile(Part, frozen=True, kw_only=True):
+    path: str
+    bytes: int
+    sha256: str
+
+
 class Answer(Struct, frozen=True, kw_only=True):
     """The one object on stdout."""
 

@@ -11,8 +11,8 @@ from typing import Any
 from orchestrator.core.events import DataReport, Finding
 from orchestrator.core.hostfacts import Disk, Gpu, Memory
 from orchestrator.core.runfacts import Written
-from orchestrator.view.answer import Answer, Part, Time, Usd
-from orchestrator.view.ec2_answers import Instance, Launch, Resource
+from orchestrator.view.answer import Answer, FetchedFile, Part, Time, Usd
+from orchestrator.view.host_answers import Instance, Launch, Resource
 
 
 class Health(Part, frozen=True, kw_only=True):
@@ -222,12 +222,6 @@ class Check(Answer, frozen=True, kw_only=True):
     data: DataReport | None
     unusable: bool
     cached: bool
-
-
-class FetchedFile(Part, frozen=True, kw_only=True):
-    path: str
-    bytes: int
-    sha256: str
 
 
 class Fetch(Answer, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import msgspec
 
 from orchestrator.context import Context
 from orchestrator.core.text import counted, duration, flow
-from orchestrator.view import ec2_answers as answers
+from orchestrator.view import host_answers as answers
 from orchestrator.view.console import print_table
 
 

@@ -16,8 +16,8 @@ from orchestrator.core.text import duration, flow, size
 from orchestrator.core.values import iso
 from orchestrator.view import answers, companions
 from orchestrator.view.console import Paint, harmless, print_table
-from orchestrator.view.ec2_answers import Resource
 from orchestrator.view.headlines import headline as headline
+from orchestrator.view.host_answers import Resource
 from orchestrator.view.instances import InstanceRow, print_resources
 
 _GOING = (*runstate.GOING, runstate.Unreachable)

@@ -21,7 +21,7 @@ from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.runstate import RunState
 from orchestrator.errors import GpujobError
 from orchestrator.view import dashboard, instances, log, plans, results, status
-from orchestrator.view.ec2_answers import InstanceCost, Resource
+from orchestrator.view.host_answers import InstanceCost, Resource
 from orchestrator.view.instances import InstanceRow
 from orchestrator.view.status import HostReport, RunReport
 from tests.rigs import terminal

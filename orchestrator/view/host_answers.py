@@ -1,4 +1,4 @@
-"""What --json prints about EC2 instances and hosts. docs/schemas/ is written from these types.
+"""What --json prints about hosts and EC2 instances. docs/schemas/ is written from these types.
 
 Every key is always there. Times are ISO 8601 in UTC, durations are seconds, sizes are bytes, and money is a
 number of US dollars. A value that is not known, or that does not apply, is null.
@@ -6,7 +6,7 @@ number of US dollars. A value that is not known, or that does not apply, is null
 
 from __future__ import annotations
 
-from orchestrator.view.answer import Answer, Part, Time, Usd
+from orchestrator.view.answer import Answer, FetchedFile, Part, Time, Usd
 
 
 class Instance(Part, frozen=True, kw_only=True):
@@ -198,3 +198,23 @@ class Cost(Answer, frozen=True, kw_only=True):
     instances: tuple[InstanceCost, ...]
     resources: tuple[Resource, ...]
     months: dict[str, MonthCost]
+
+
+class Copied(Answer, frozen=True, kw_only=True):
+    """Of `cp`; the paths are those of the copies: on this machine, or in the folder of the run."""
+
+    run: str
+    files: tuple[FetchedFile, ...]
+
+
+class ForwardedPort(Part, frozen=True, kw_only=True):
+    local: int
+    remote: int
+
+
+class Tunnel(Answer, frozen=True, kw_only=True):
+    """Printed once the ports are open; the command goes on until Ctrl-C."""
+
+    run: str
+    target: str
+    ports: tuple[ForwardedPort, ...]
