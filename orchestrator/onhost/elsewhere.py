@@ -39,6 +39,14 @@ def machine_id() -> str:
     return ""
 
 
+def machine_key() -> str:
+    """Returns 8 hex digits, by which machines and containers that share a folder differ; kept by a reboot."""
+    import hashlib  # noqa: PLC0415 - 3 ms that `status` of most machines does not need
+
+    words = host_name(), machine_id(), os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
+
+
 def hold(paths: RunPaths) -> int | None:
     """Locks the run for as long as this process lives; None if the file system has no locks."""
     with contextlib.suppress(OSError):
@@ -81,13 +89,9 @@ def refusal(run_id: str, host: str) -> Refused:
 
 def layout(root: str) -> Layout:
     """Returns the layout of a root folder, with a tmux socket that no other machine or container uses."""
-    namespace = os.readlink("/proc/self/ns/pid")
-    if namespace == _INITIAL_NAMESPACE and not _is_shared(root):
+    if os.readlink("/proc/self/ns/pid") == _INITIAL_NAMESPACE and not _is_shared(root):
         return Layout(root, os.getuid())
-    import hashlib  # noqa: PLC0415 - 3 ms that most machines do not need
-
-    words = host_name(), machine_id(), namespace
-    return Layout(root, os.getuid(), hashlib.sha256("\n".join(words).encode()).hexdigest()[:8])
+    return Layout(root, os.getuid(), machine_key())
 
 
 def _is_held(path: str) -> bool:

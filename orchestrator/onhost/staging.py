@@ -12,12 +12,13 @@ from typing import Mapping, NamedTuple, TypedDict
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.core.paths import inside, is_step
-from orchestrator.onhost import files, inventory, processes, reserved_space, run_processes
+from orchestrator.onhost import elsewhere, files, inventory, processes, reserved_space, run_processes
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.inventory import RunOutputs, is_inside
 
 _ATTEMPTS = 20
 _SMALL = 1 << 20  # bytes of a file that is copied without regard to the free space
+_ABANDONED = 7 * 24 * 3600.0  # seconds after which a folder of another machine is removed
 _VERSIONS = "versions.json"  # in a stage: which version of each file it holds
 
 
@@ -232,14 +233,22 @@ def _require_room_for_copy(folder: str, size: int) -> None:
 def make_own_folder(parent: str) -> str:
     """Creates a folder of this helper and returns its name. Those of helpers that have ended are removed:
     their clients were interrupted, or lost the connection."""
+    machine = elsewhere.machine_key()
     for name in os.listdir(parent) if os.path.isdir(parent) else []:
-        owner, _, rest = name.partition("-")
-        if not is_step(owner) or str(processes.start_ticks(int(owner))) != rest.partition("-")[0]:
+        if not _is_in_use(os.path.join(parent, name), machine):
             shutil.rmtree(os.path.join(parent, name), ignore_errors=True)
     pid = os.getpid()
-    token = "%d-%d-%d" % (pid, processes.start_ticks(pid) or 0, time.monotonic_ns())
+    token = "%d-%d-%d-%s" % (pid, processes.start_ticks(pid) or 0, time.monotonic_ns(), machine)
     os.makedirs(os.path.join(parent, token), mode=0o700)
     return token
+
+
+def _is_in_use(folder: str, machine: str) -> bool:
+    """Returns whether the helper that made a folder lives; of a helper on another machine, whether it may."""
+    owner, ticks, _, other = [*os.path.basename(folder).split("-"), "", "", ""][:4]
+    if other and other != machine:
+        return time.time() - files.mtime(folder) < _ABANDONED
+    return is_step(owner) and str(processes.start_ticks(int(owner))) == ticks
 
 
 def _is_checkpoint(relative: str) -> bool:

@@ -128,6 +128,18 @@ def test_machines_that_share_a_root_have_sockets_of_their_own(
     assert here.run(RUN).folder == layout.run(RUN).folder
 
 
+def test_a_stage_of_another_machine_is_kept_for_a_week(layout: Layout) -> None:
+    parent = Path(layout.run(RUN).stage)
+    names = ("1-999-1", "1-999-1-" + elsewhere.machine_key(), "1-999-1-00000000", "1-999-2-00000000")
+    for name in names:
+        (parent / name).mkdir(parents=True)
+    os.utime(parent / names[3], (1.0, 1.0))
+    own = staging.make_own_folder(str(parent))
+    assert {path.name for path in parent.iterdir()} == {names[2], own}
+    again = staging.make_own_folder(str(parent))
+    assert {path.name for path in parent.iterdir()} == {names[2], own, again}
+
+
 @pytest.mark.parametrize(
     ("kind", "shared"),
     [
