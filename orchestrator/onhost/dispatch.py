@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import (
@@ -139,7 +139,8 @@ def _give_up(layout: Layout, entry: Entry, why: str) -> _Turn:
     """Records that a run could not be started, unless its supervisor appears after all."""
     paths = layout.run(entry.run)
     launching.kill_session(layout, entry.run)
-    with contextlib.suppress(OSError), _before_a_supervisor(paths) as is_first:
+    # While this is locked, no supervisor of the run begins.
+    with contextlib.suppress(OSError), files.lock(paths.alive, wait=False) as is_first:
         if is_first:
             journal.note(paths, "the run could not be started: %s" % why)
             _end(paths, entry, "not-started", None)
@@ -164,20 +165,13 @@ def _withdraw(layout: Layout, run_id: str, by: str) -> bool:
         entry = run_queue.find(layout, run_id)
         if entry is None:
             return False
-        with _before_a_supervisor(paths) as is_first:
+        with files.lock(paths.alive, wait=False) as is_first:  # no supervisor begins meanwhile
             if is_first:
                 _end(paths, entry, "stopped", by)
                 run_queue.remove(layout, run_id)
                 return True
     processes.wait_until(lambda: run_queue.last_start(paths) != entry.before, _APPEARS_SECONDS)
     return False
-
-
-@contextlib.contextmanager
-def _before_a_supervisor(paths: RunPaths) -> Iterator[bool]:
-    """Keeps a supervisor of this run from beginning; yields False if one has begun."""
-    with files.lock(paths.alive, wait=False) as is_first:
-        yield is_first
 
 
 def _end(paths: RunPaths, entry: Entry, reason: str, by: str | None) -> None:

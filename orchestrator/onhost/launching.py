@@ -96,11 +96,7 @@ class Overtaken(Exception):
 def next_state(run_id: str, before: State) -> State:
     """Returns the first state of a new supervisor, which continues the counters of the state `before`."""
     now = time.time()
-    return State(
-        id=run_id,
-        boot=processes.boot(),
-        host=elsewhere.host_name(),
-        machine=elsewhere.machine_id(),
+    return elsewhere.new_state(run_id).replace(
         supervisor=processes.identity(os.getpid()),
         attempt=before.attempt,
         first_started=before.first_started or now,
