@@ -68,6 +68,20 @@ def test_both_sets_map_to_the_same_six_classes():
     assert all(emotions.RAVDESS_EMOTIONS[code] == name for name, code in codes.items())
 
 
+@pytest.mark.parametrize(
+    ("name", "emotion"),
+    [
+        ("1_Happiness", "happy"),
+        ("train-sad", "sad"),
+        ("not_happy", ""),
+        ("Non-Angry", ""),
+        ("happy or sad", ""),
+    ],
+)
+def test_a_folder_means_the_emotion_that_it_names_and_does_not_deny(name, emotion):
+    assert emotions.in_name(name) == emotion
+
+
 def test_a_take_is_the_same_in_every_modality():
     first, second = (emotions.parse(f"0{m}-01-06-01-02-01-12") for m in (1, 2))
     assert first.take == second.take

@@ -142,8 +142,9 @@ def write_bomb(path: Path) -> None:
         (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99)), "broken|identify"),
         (lambda path: path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"), "cannot identify"),
         (write_bomb, "decompression bomb"),
+        (lambda path: Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(path, "TIFF"), "holds NaN"),
     ],
-    ids=["animated GIF", "animated PNG", "torn", "SVG", "bomb"],
+    ids=["animated GIF", "animated PNG", "torn", "SVG", "bomb", "NaN"],
 )
 def test_what_is_no_single_picture_is_one_unreadable_file(write, message, tmp_path):
     write(tmp_path / "x.png")

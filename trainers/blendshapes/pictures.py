@@ -116,6 +116,8 @@ def read(path: Path) -> np.ndarray:
 def _as_rgb(pillow: Any, picture: Any) -> np.ndarray:
     if picture.mode.startswith(("I", "F")):  # 16-bit grey, which convert() would clip at 255
         values = np.asarray(picture, dtype=np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinity")
         most = values.max()
         top = 1.0 if picture.mode == "F" and most <= 1.0 else 255.0 if most < 256 else 65535.0
         grey = (values * (255.0 / top)).clip(0, 255).round().astype(np.uint8)

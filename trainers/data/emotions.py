@@ -46,6 +46,9 @@ SYNONYMS = {
 }
 """The emotions of facial expression data sets, in the words of FER2013, and how others spell them."""
 
+NEGATIONS = frozenset({"no", "non", "not", "without"})
+"""Words that deny an emotion in the name of a folder."""
+
 _MEANINGS = {word: emotion for emotion, words in SYNONYMS.items() for word in words}
 
 KNOWN_BAD = {
@@ -152,9 +155,13 @@ def meaning(word: str) -> str:
 
 
 def in_name(name: str) -> str:
-    """The one emotion that a folder's name contains as a word, such as `1_Happiness`; else empty."""
-    found = {meaning(word) for word in re.findall("[a-z]+", name.lower())} - {""}
-    return found.pop() if len(found) == 1 else ""
+    """The one emotion that a folder's name contains as a word, such as `1_Happiness`; else empty.
+
+    A name that denies it, such as `not_happy`, means no emotion.
+    """
+    words = re.findall("[a-z]+", name.lower())
+    known = {meaning(word) for word in words} - {""}
+    return known.pop() if len(known) == 1 and not NEGATIONS & {*words} else ""
 
 
 def parse(stem: str) -> Name:
