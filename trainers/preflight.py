@@ -61,6 +61,22 @@ class Request:
         return cls(config, paths, value.get("tier", FULL), Path(value.get("work") or "."))
 
 
+@dataclass(frozen=True)
+class _Job:
+    """A request with its parsed options; `kind` is the trainer's class, or None for the trainer's own."""
+
+    described: Description
+    request: Request
+    config: LoopConfig
+    events: Events
+    kind: "type[Trainer] | None" = None
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The path of each declared data folder that exists, by name."""
+        return folders_of(self.described, self.request.data)
+
+
 @dataclass
 class Verdict:
     """The findings so far, with the codes of the checks that were run or skipped."""
@@ -101,10 +117,11 @@ def check(
     findings += check_config(described, config, request.data, request.tier != "config")
     verdict.add(CONFIG_CODES, findings)
     if not any(f.code.startswith("config.") for f in findings):
+        job = _Job(described, request, config, events, kind)
         if request.tier == FILES:
-            _check_files(described, request, config, verdict)
+            _check_files(job, verdict)
         elif request.tier == FULL:
-            _check_all(described, request, config, verdict, events, kind)
+            _check_all(job, verdict)
     report = {
         "v": VERSION,
         "event": "report",
@@ -174,13 +191,13 @@ def folders_of(described: Description, data: Mapping[str, str]) -> dict[str, Pat
     return {name: path for name, path in paths.items() if path.is_dir()}
 
 
-def _check_files(described: Description, request: Request, config: LoopConfig, verdict: Verdict) -> None:
+def _check_files(job: _Job, verdict: Verdict) -> None:
     """Run the checks of the tier `files`: names, labels and splits."""
-    module = registry.part(described.name, "file_checks")
+    module = registry.part(job.described.name, "file_checks")
     if module is None:
         return
     try:
-        listing = module.scan(folders_of(described, request.data), config)
+        listing = module.scan(job.folders, job.config)
     except DataUnusable as fault:
         verdict.add((), fault.findings)
         verdict.usable = False
@@ -190,20 +207,13 @@ def _check_files(described: Description, request: Request, config: LoopConfig, v
         verdict.ask(check, listing)
 
 
-def _check_all(
-    described: Description,
-    request: Request,
-    config: LoopConfig,
-    verdict: Verdict,
-    events: Events,
-    kind: "type[Trainer] | None",
-) -> None:
+def _check_all(job: _Job, verdict: Verdict) -> None:
     """Run the checks of the tier `full`: first those of the data, then those of the model."""
     from trainers.engine import distributed  # noqa: PLC0415 - imports torch
 
-    verdict.add((), distributed.missing(config.device))
-    opened = _open(described, request, config, verdict, events, kind)
-    checks = [c for c in registry.checks(described.name, kind) if c.tier == FULL]
+    verdict.add((), distributed.missing(job.config.device))
+    opened = _open(job, verdict)
+    checks = [c for c in registry.checks(job.described.name, job.kind) if c.tier == FULL]
     on_data = [check for check in checks if not check.on_model]
     on_model = [check for check in checks if check.on_model]
     for check in on_data if opened else ():
@@ -213,28 +223,21 @@ def _check_all(
         return
     for place, check in enumerate(on_model, 1):
         verdict.ask(check, opened)
-        events("progress", phase="check", step=place, of=len(on_model))
+        job.events("progress", phase="check", step=place, of=len(on_model))
 
 
-def _open(
-    described: Description,
-    request: Request,
-    config: LoopConfig,
-    verdict: Verdict,
-    events: Events,
-    kind: "type[Trainer] | None",
-) -> "Trainer | None":
+def _open(job: _Job, verdict: Verdict) -> "Trainer | None":
     """Read the data and build the trainer; None, with findings, if there is nothing to train on."""
-    kind = kind or registry.trainer(described.name)
+    kind, request = job.kind or registry.trainer(job.described.name), job.request
     try:
-        data = kind.load(config, folders_of(described, request.data), request.work, events)
+        data = kind.load(job.config, job.folders, request.work, job.events)
         verdict.data = data.listing.report()
-        for check in registry.file_checks(described.name):
+        for check in registry.file_checks(job.described.name):
             verdict.ask(check, data.listing)
         if all(data.splits[split] for split in ("train", "val")):
-            trainer = kind(config, data)
+            trainer = kind(job.config, data)
             trainer.work, trainer.job_options = request.work, tuple(request.config)
-            trainer.initial = initial_of(config, request.data)
+            trainer.initial = initial_of(job.config, request.data)
             return trainer
         if not any(finding.code == "labels.nonempty" for finding in verdict.findings):
             verdict.add(("labels.nonempty",), [health.error("labels.nonempty", *EMPTY_SPLIT)])
@@ -247,7 +250,7 @@ def _open(
 def prepare(name: str, request: Request, events: Events) -> tuple[dict[str, Any], int]:
     """Build the data's cache before a training; returns the report and the exit code."""
     described, verdict = registry.describe(name), Verdict()
-    trainer = _open(described, request, described.config(), verdict, events, None)
+    trainer = _open(_Job(described, request, described.config(), events), verdict)
     if trainer is not None:
         for check in registry.checks(name):
             if check.tier == FULL and not check.on_model:
