@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -18,9 +17,6 @@ from orchestrator.core.spec import Limits
 from orchestrator.core.values import require_positive
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.targets.base import Host
-
-if TYPE_CHECKING:
-    from orchestrator.instances.instance import Instance
 
 MIN_HOURS = 0.1
 """Less than this is no time to resume in on an instance: it boots for half of it."""
@@ -60,17 +56,22 @@ def left(ctx: Context, run: RunFacts, max_hours: float | None, budget: float | N
 
     GpujobError where nothing is left.
     """
+    from orchestrator.instances import prices  # noqa: PLC0415 - a new run needs nothing of EC2
+    from orchestrator.instances.records import InstanceStore  # noqa: PLC0415
+
     require_positive("--max-hours", max_hours)
     require_positive("--budget", budget)
     recorded = run.record.limits if run.record else Limits()
     used = run.used_seconds(ctx.now()) / 3600
     total_usd = recorded.budget_usd if budget is None else budget
     total_hours = recorded.max_hours if max_hours is None and budget is None else max_hours
-    instances = _instances(ctx, run.id)
-    spent = _cost(ctx, instances)
+    # All instances that were launched for the run, the latest last, with the disks that they left.
+    instances = [one for one in InstanceStore(ctx.state_dir).all() if one.run == run.id]
+    spent = sum(prices.cost(instance, ctx.now()) for instance in instances)
+    least = prices.of(instances[-1]).running * MIN_HOURS if instances else 0.0
     usd = None if total_usd is None else total_usd - spent
     hours = None if total_hours is None else total_hours - used
-    if total_usd is not None and usd is not None and usd <= _least_usd(instances):
+    if total_usd is not None and usd is not None and usd <= least:
         what = f"the budget of {run.id} is spent"
         if usd > 0:
             minutes = f"{60 * MIN_HOURS:.0f} minutes of {instances[-1].type}"
@@ -111,24 +112,3 @@ def with_budget(ctx: Context, inputs: PlanInputs, hosts: Sequence[Host], option:
     if limits.max_hours is not None and limits.max_hours <= hours:
         return inputs
     return replace(inputs, job=replace(inputs.job, limits=replace(limits, max_hours=hours)))
-
-
-def _instances(ctx: Context, run_id: str) -> list[Instance]:
-    """All instances that were launched for a run, the latest last."""
-    from orchestrator.instances.records import InstanceStore  # noqa: PLC0415 - a host needs nothing of EC2
-
-    return [instance for instance in InstanceStore(ctx.state_dir).all() if instance.run == run_id]
-
-
-def _cost(ctx: Context, instances: Sequence[Instance]) -> float:
-    """USD for instances, and for the disks and volumes that they left."""
-    from orchestrator.instances import prices  # noqa: PLC0415 - a host needs nothing of EC2
-
-    return sum(prices.cost(instance, ctx.now()) for instance in instances)
-
-
-def _least_usd(instances: Sequence[Instance]) -> float:
-    """USD for the least time to resume in, on an instance like the latest; 0 for a run without instances."""
-    from orchestrator.instances import prices  # noqa: PLC0415 - a host needs nothing of EC2
-
-    return prices.of(instances[-1]).running * MIN_HOURS if instances else 0.0
