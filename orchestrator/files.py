@@ -33,6 +33,15 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     sync(path.parent)
 
 
+def write_result(path: Path, content: bytes, shown: str, next_step: str) -> None:
+    """A file for the user, replaced atomically. GpujobError, which calls it `shown`, if that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write(str(path), content, 0o644)
+    except OSError as error:
+        raise GpujobError(f"{shown} cannot be written", error.strerror or "", next_step) from None
+
+
 def ensure_private(folder: Path) -> None:
     """Creates a folder and its missing parents, which their owner alone may use whatever the umask is."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestrator import files
 from orchestrator.commands import collect
 from orchestrator.commands.collect import RunData
 from orchestrator.context import Context
@@ -17,7 +18,6 @@ from orchestrator.core import curves
 from orchestrator.core.text import counted
 from orchestrator.core.values import iso
 from orchestrator.errors import Exit, GpujobError
-from orchestrator.onhost.files import write
 from orchestrator.view import compare_answers as answers
 
 COLUMNS = ("time", "step", "split", "name", "value")
@@ -87,12 +87,9 @@ def _write_csv(ctx: Context, data: RunData, path: Path) -> answers.ExportedRun:
     for value in values(data):
         writer.writerow([iso(value.t) or "", value.step, _cell(value.split), _cell(value.name), value.value])
         count += 1
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(str(path), text.getvalue().encode("utf-8", errors="replace"), 0o644)
-    except OSError as error:
-        next_step = f"gpujob export-metrics {data.id} --to csv --out FILE.csv"
-        raise GpujobError(f"{ctx.short(path)} cannot be written", error.strerror or "", next_step) from None
+    content = text.getvalue().encode("utf-8", errors="replace")
+    next_step = f"gpujob export-metrics {data.id} --to csv --out FILE.csv"
+    files.write_result(path, content, ctx.short(path), next_step)
     return answers.ExportedRun(run=data.id, path=str(path), values=count)
 
 

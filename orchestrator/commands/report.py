@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator import __version__
+from orchestrator import __version__, files
 from orchestrator.commands import collect
 from orchestrator.commands.collect import RunData
 from orchestrator.context import Context
 from orchestrator.core import curves
 from orchestrator.core.text import counted, size
-from orchestrator.errors import Exit, GpujobError, UsageError
-from orchestrator.onhost.files import write
+from orchestrator.errors import Exit, UsageError
 from orchestrator.view import compare_answers as answers
 from orchestrator.view.report import charts, page
 from orchestrator.view.report.page import ReportRun
@@ -41,12 +40,7 @@ def report(ctx: Context, words: Sequence[str], on: str | None, to: str | None) -
         path = path / "report.html"
     with ctx.timed("drawing"):
         content = page.render(reported, ctx.now(), __version__).encode("utf-8", errors="replace")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(str(path), content, 0o644)
-    except OSError as error:
-        next_step = "gpujob report --to FILE.html"
-        raise GpujobError(f"{ctx.short(path)} cannot be written", error.strerror or "", next_step) from None
+    files.write_result(path, content, ctx.short(path), "gpujob report --to FILE.html")
     if ctx.json:
         ctx.answer(answers.Report(file=str(path), runs=tuple(run.id for run in reported), bytes=len(content)))
         return Exit.DONE

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import files
+from orchestrator.errors import GpujobError
 from tests.support import Client, new_client
 
 
@@ -52,3 +53,10 @@ def test_state_is_readable_by_its_owner_alone_whatever_the_umask(
     open_to_others = [path for path in found if path.is_file() and mode(path) & 0o077]
     assert open_to_others == []
     assert mode(client.state_dir) == 0o700
+
+
+def test_a_result_that_cannot_be_written_is_named_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(GpujobError, match=r"report\.html cannot be written") as error:
+        files.write_result(tmp_path / "file" / "report.html", b"", "file/report.html", "--to FILE")
+    assert (error.value.why, error.value.next_step) == ("File exists", "--to FILE")
