@@ -132,8 +132,10 @@ class Instance(Struct, frozen=True, kw_only=True):
         started: EC2's LaunchTime, that of the last start. If it is after the last check, the instance was
         started again, also by EC2 itself, and may have been stopped since. The time of a change is read from
         `reason`. Without one, an instance that stopped since the last check is assumed to have run until its
-        deadline, the latest possible time.
+        deadline, the latest possible time. One that was taken for terminated and is not has run since.
         """
+        if self.has_ended and state in LIVE_STATES:
+            self = replace(self, state="running", ended=None)
         if self.checked < started < now:
             return self._changed(started, "running", started).observe(state, now, reason)
         changed = now if state == self.state else transition_time(reason, self.checked, now)
@@ -215,13 +217,19 @@ def parse_description(answer: answers.Instance, account: str | None) -> Descript
         private_address=answer.private_ip_address,
         launched=answer.launch_time.timestamp() if answer.launch_time else 0.0,
         transition_reason=answer.state_transition_reason,
-        state_reason=str(answer.state_reason),
+        state_reason=_reason(answer.state_reason),
         security_group=answer.security_groups[0].group_id if answer.security_groups else None,
         data_volume=volumes.get(spec.DATA_DEVICE),
         spot_request=answer.spot_instance_request_id,
         account=account,
         tags=parse_tags(answer.tags),
     )
+
+
+def _reason(of: answers.Reason) -> str:
+    """Returns EC2's code and its whole message, which often starts with the code."""
+    starts_with_code = bool(of.message) and of.message.startswith(of.code)
+    return of.message if starts_with_code else ": ".join(part for part in (of.code, of.message) if part)
 
 
 def parse_tags(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from orchestrator.instances import changes, errors, inventory, lifecycle, spec
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
-from orchestrator.instances.instance import Description, Instance
+from orchestrator.instances.instance import LIVE_STATES, Description, Instance
 from orchestrator.instances.inventory import Inventory, Resource
 from orchestrator.instances.records import Change
 from orchestrator.instances.region import delete_group
@@ -86,7 +86,7 @@ def _adopt(account: Account, of: Region, of_user: bool) -> None:
 
 
 def _update_records(account: Account, regions: Sequence[Region]) -> Iterator[str]:
-    """Updates the records of instances that have not ended, and of volumes that ended ones left.
+    """Updates the records of instances that exist, also where one seemed to have ended, and of volumes.
 
     Yields the ids of the instances that these credentials cannot see.
     """
@@ -94,13 +94,15 @@ def _update_records(account: Account, regions: Sequence[Region]) -> Iterator[str
     volumes = {one.id: on for region in regions for one, on in region.volumes}
     searched = {region.name for region in regions}
     _count_volumes_once(account)
-    for instance in account.records.billed():
-        if instance.region not in searched:
+    for instance in account.records.all():
+        description = described.get(instance.id)
+        is_alive = description is not None and description.state in LIVE_STATES
+        if instance.region not in searched or (instance.has_ended and not instance.volume and not is_alive):
             continue
         try:
-            if instance.has_ended:
+            if instance.has_ended and not is_alive:
                 _update_volume(account, instance, volumes)
-            elif description := described.get(instance.id):
+            elif description:
                 lifecycle.observe(account, instance, description)
             else:
                 lifecycle.refresh(account, instance)

@@ -290,6 +290,16 @@ def test_a_region_that_does_not_answer_hides_no_other(
     assert run(client, "hosts", "list").code in (1, 5)
 
 
+def test_a_record_of_an_instance_that_only_seemed_to_end_follows_it(client: Client, aws: FakeAccount) -> None:
+    aws.instance("i-1", user=client.context().who, expires=FUTURE)
+    ended = {"checked": NOW - 3600, "ended": NOW - 3600, "running_seconds": 3600.0, "usd_per_hour": 1.0}
+    record(client, state="terminated", **ended)
+    listed = run(client, "hosts", "list", "--json").json
+    assert ([one["id"] for one in listed["instances"]], listed["resources"]) == (["i-1"], [])
+    again = Account(client.context()).records.get("i-1")
+    assert (again.state, again.ended, again.running_seconds) == ("running", None, 7200.0)
+
+
 def test_a_job_in_a_tag_adds_nothing_to_the_configuration_of_ssh(client: Client, aws: FakeAccount) -> None:
     """Any user of the account may write the tag."""
     job = "x *\n  ProxyCommand touch /tmp/x"
