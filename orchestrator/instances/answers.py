@@ -26,12 +26,6 @@ class Reason(Answer, frozen=True):
     code: str = ""
     message: str = ""
 
-    def __str__(self) -> str:
-        """EC2's code and its whole message, which often starts with the code."""
-        if self.message.startswith(self.code) and self.message:
-            return self.message
-        return f"{self.code}: {self.message}" if self.message else self.code
-
 
 class GroupId(Answer, frozen=True):
     group_id: str | None = None

@@ -112,13 +112,12 @@ class Cloud:
             while True:
                 more = {"NextToken": token} if token else {}
                 answer = self.call(region, operation, **parameters, **more)
-                page = Object(answer if isinstance(answer, dict) else {})
-                items_of_page = page.get(key, list)
-                if items_of_page is None:
+                page = answer if isinstance(answer, dict) else {}
+                items_of_page, token = page.get(key), page.get("NextToken") or ""
+                if not isinstance(items_of_page, list):
                     raise _unreadable(f"it has no {key}", operation, region)
                 items += [_parsed(item, kind, operation, region) for item in items_of_page]
-                token = page.text("NextToken") or ""
-                if not token:
+                if not isinstance(token, str) or not token:
                     return items
 
         return self._ctx.retry(pages, _PAUSES[:2], AwsError, lambda error: error.code in _STALE_PAGES)
