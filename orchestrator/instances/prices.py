@@ -65,15 +65,15 @@ def disk_per_month(disk_gb: int, region: str) -> float:
 
 
 def larger_disk(launch_spec: LaunchSpec, image: Image, region: str, now: float) -> str:
-    """Returns a sentence on what an image costs that needs a larger root disk than was quoted; else ""."""
+    """Returns a sentence on what an image costs that needs larger disks than were quoted; else ""."""
     quoted = launch_spec.root_gb or SPOT_ROOT_GB
-    if image.root_gb <= quoted:
+    needed = max(quoted, image.root_gb) + sum(image.others.values())
+    if needed == quoted:
         return ""
     hours = max(0.0, launch_spec.deadline - now) / 3600
-    gb = (image.root_gb - quoted) * launch_spec.count
-    usd = disk_per_month(gb, region) / HOURS_PER_MONTH * hours
+    usd = disk_per_month((needed - quoted) * launch_spec.count, region) / HOURS_PER_MONTH * hours
     return (
-        f"{image.id} needs a root disk of {image.root_gb} GB, and {quoted} GB are in that price: "
+        f"{image.id} needs disks of {needed} GB, and {quoted} GB are in that price: "
         f"at most ${usd:.2f} more for {hours:.4g} h."
     )
 

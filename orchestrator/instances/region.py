@@ -140,9 +140,12 @@ def find_subnet(cloud: Cloud, region: str, subnet: str) -> tuple[str, str]:
 
     UsageError for one without IPv4, and for one whose prices the table does not have.
     """
-    (one,) = cloud.all(region, "describe_subnets", "Subnets", answers.Subnet, SubnetIds=[subnet])
+    listed = cloud.all(region, "describe_subnets", "Subnets", answers.Subnet, SubnetIds=[subnet])
+    one = listed[0] if listed else answers.Subnet(subnet, "")
     what = why = ""
-    if one.ipv6_native:
+    if not listed:
+        what = f"{region} does not show {subnet}"
+    elif one.ipv6_native:
         what, why = f"{subnet} has only IPv6", "instances are reached at IPv4 addresses"
     elif not _has_prices_of_region(one, region):
         what = f"{subnet} is in {one.outpost_arn or one.availability_zone}"
@@ -221,8 +224,9 @@ def _newest_image(cloud: Cloud, region: str, names: tuple[str, ...]) -> Image:
 
 def _parse_image(image: answers.Image) -> Image:
     device = image.root_device_name or "/dev/sda1"
-    disks = [one.ebs for one in image.block_device_mappings if one.device_name == device and one.ebs]
-    return Image(image.image_id, image.name, device, disks[0].volume_size if disks else 0)
+    sizes = {one.device_name: one.ebs.volume_size for one in image.block_device_mappings if one.ebs}
+    others = {name: gb for name, gb in sizes.items() if name != device and gb}
+    return Image(image.image_id, image.name, device, sizes.get(device, 0), others)
 
 
 def _ingress_rules(cloud: Cloud, region: str, group: str) -> list[answers.Rule]:

@@ -109,12 +109,13 @@ class Candidate(Struct, frozen=True):
 
 
 class Image(msgspec.Struct, frozen=True):
-    """An AMI. The root disk of an instance must have at least `root_gb` GB."""
+    """An AMI. The root disk must have at least `root_gb` GB; others: the GB of each other disk, by device."""
 
     id: str
     name: str
     root_device: str
     root_gb: int
+    others: dict[str, int] = {}
 
 
 class Placement(msgspec.Struct, frozen=True):
@@ -272,10 +273,14 @@ class Disk(TypedDict):
 
 
 def _disks(spec: LaunchSpec, image: Image) -> list[Disk]:
-    root = _disk(image.root_device, max(spec.root_gb, image.root_gb), True, spec.kms_key)
-    if not spec.data_gb:
-        return [root]
-    return [root, _disk(DATA_DEVICE, spec.data_gb, False, spec.kms_key)]
+    """Returns every disk: one that the image alone describes may be unencrypted, and outlive the instance."""
+    sizes = {image.root_device: max(spec.root_gb, image.root_gb), **image.others}
+    disks = [
+        _disk(device, gb, True, spec.kms_key)
+        for device, gb in sizes.items()
+        if device != DATA_DEVICE or not spec.data_gb
+    ]
+    return [*disks, _disk(DATA_DEVICE, spec.data_gb, False, spec.kms_key)] if spec.data_gb else disks
 
 
 def _disk(device: str, size_gb: int, delete_on_termination: bool, kms_key: str) -> Disk:

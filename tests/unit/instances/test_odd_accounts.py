@@ -206,12 +206,18 @@ def test_an_image_with_a_larger_disk_than_quoted_is_priced_first(
             shown.append(sentence in client_err.getvalue())
         return real(where, called, service, parameters)
 
-    sentence = f"ami-1 needs a root disk of {gb} GB"
+    sentence = f"ami-1 needs disks of {gb} GB"
     client_err = io.StringIO()
     one.aws.once = once  # type: ignore[method-assign]
     client.run(*UP, *market, now=lambda: one.clock.now, sleep=one.clock.sleep, stderr=client_err)
     assert shown == [usd is not None]
     assert usd is None or f"at most ${usd:.2f} more for 2 h" in client_err.getvalue()
+
+
+def test_a_subnet_that_ec2_does_not_show_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Cloud, "_once", lambda *_: {"Subnets": []})
+    with new_client() as client, pytest.raises(UsageError, match="us-east-1 does not show subnet-8"):
+        region.find_subnet(Cloud(client.context()), "us-east-1", "subnet-8")
 
 
 def test_a_subnet_in_a_local_zone_is_refused_before_a_launch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from orchestrator.instances import spec
+from orchestrator.instances import prices, spec
 from orchestrator.instances.instance import parse_tags
 from orchestrator.instances.spec import Candidate, Image, LaunchSpec, Placement
 
@@ -96,6 +96,26 @@ def test_a_request_sets_imdsv2_an_encrypted_disk_and_the_security_group() -> Non
 def test_the_root_disk_is_never_smaller_than_the_image() -> None:
     made = request(replace(SPEC, root_gb=10))
     assert made["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] == 35
+
+
+def test_the_other_disks_of_an_image_are_encrypted_and_end_with_it() -> None:
+    """As the image describes them, they may outlive the instance."""
+    image = replace(IMAGE, others={"/dev/sdb": 500, spec.DATA_DEVICE: 7})
+    for spot in (False, True):
+        launch_spec = replace(SPEC, spot=spot, root_gb=0 if spot else 100, data_gb=120 if spot else 0)
+        disks = {
+            one["DeviceName"]: one["Ebs"] for one in request(launch_spec, image=image)["BlockDeviceMappings"]
+        }
+        assert set(disks) == {"/dev/sda1", "/dev/sdb", spec.DATA_DEVICE}
+        assert disks["/dev/sdb"] == {
+            "VolumeSize": 500,
+            "VolumeType": "gp3",
+            "Encrypted": True,
+            "DeleteOnTermination": True,
+        }
+        assert disks[spec.DATA_DEVICE]["VolumeSize"] == (120 if spot else 7)
+    more = prices.larger_disk(SPEC, image, "us-east-1", SPEC.deadline - 730 * 3600)
+    assert "needs disks of 607 GB, and 100 GB are in that price: at most $40.56 more for 730 h" in more
 
 
 def test_a_spot_request_lets_ec2_start_the_instance_again_until_its_deadline() -> None:
