@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.errors import GpujobError
-from orchestrator.instances import answers, lifecycle, prices, spec
-from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances import lifecycle, prices, spec
+from orchestrator.instances.cloud import UNSEEN_PAUSES, Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import TERMINATED, Description, Instance
 from orchestrator.instances.records import Change
@@ -151,12 +151,21 @@ def _call(account: Account, change: Change, operation: str, **parameters: Any) -
     if record:  # right after the launch EC2 may not know what it created
         account.cloud.expect(change.id, record.launched)
     try:
-        account.cloud.call(change.region, operation, **parameters)
+        account.ctx.retry(
+            lambda: account.cloud.call(change.region, operation, **parameters),
+            UNSEEN_PAUSES,
+            AwsError,
+            _is_not_found,
+        )
     except AwsError as error:
-        if not error.code.endswith(".NotFound"):
+        if not _is_not_found(error):
             raise
         if record and record.account:
             lifecycle.require_same_account(account.cloud, record)
+
+
+def _is_not_found(error: AwsError) -> bool:
+    return error.code.endswith(".NotFound")
 
 
 def _record_of(account: Account, change: Change) -> Instance | None:
@@ -211,14 +220,19 @@ def find_volume(cloud: Cloud, instance: Instance, volume: str) -> int | None:
 
     AccessError where these credentials are of another account, in which it does not exist either.
     """
-    volumes: list[answers.Volume] = []
+    size = _volume_size(cloud, instance.region, volume)
+    if size is None and instance.account:
+        lifecycle.require_same_account(cloud, instance)
+    return size if size is not None else cloud.ask_again(lambda: _volume_size(cloud, instance.region, volume))
+
+
+def _volume_size(cloud: Cloud, region: str, volume: str) -> int | None:
     try:
-        volumes = cloud.all(instance.region, *lifecycle.VOLUMES, VolumeIds=[volume])
+        volumes = cloud.all(region, *lifecycle.VOLUMES, VolumeIds=[volume])
     except AwsError as error:
         if error.code != "InvalidVolume.NotFound":
             raise
-    if not volumes and instance.account:
-        lifecycle.require_same_account(cloud, instance)
+        return None
     return volumes[0].size if volumes else None
 
 

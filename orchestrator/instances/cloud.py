@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from orchestrator.context import Context
 from orchestrator.core import decode, jsontext
@@ -17,10 +17,13 @@ from orchestrator.instances.aws_session import new_session
 from orchestrator.instances.errors import FORBIDDEN, Action, AwsError, action
 from orchestrator.instances.records import InstanceStore
 
+T = TypeVar("T")
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds; a repeated RunInstances carries the same token
 VISIBLE_SECONDS = 60.0
 """Seconds after a change in which EC2 may not know a new resource, or report the former state."""
 _VISIBLE_PAUSES = (0.2, 0.5, 1.0, *[2.0] * 30)  # seconds, as long as VISIBLE_SECONDS
+UNSEEN_PAUSES = (0.5, 1.0, 2.0, 3.0)
+"""Seconds before each repetition of a call about a resource that EC2 does not show, as it may for seconds."""
 _CREATING = ("run_instances", "create_security_group")
 _IDS = ("InstanceId", "GroupId", "VolumeId", "SpotInstanceRequestId")
 _STALE_PAGES = ("InvalidNextToken", "InvalidPaginationToken", "ExpiredNextTokenException")
@@ -103,6 +106,14 @@ class Cloud:
                 return items[0]
             self._ctx.sleep(pause)
         return None
+
+    def ask_again(self, ask: Callable[[], T | None]) -> T | None:
+        """Returns what `ask` returns, repeated for seconds while EC2 does not show what it asks for."""
+        for pause in UNSEEN_PAUSES:
+            if (item := ask()) is not None:
+                return item
+            self._ctx.sleep(pause)
+        return ask()
 
     def all(self, region: str, operation: str, key: str, kind: type[S], **parameters: Any) -> list[S]:
         """Returns the items under `key` of a paged answer, from the first page again if its token expires."""

@@ -23,8 +23,6 @@ from orchestrator.instances.instance import (
 from orchestrator.targets.ssh import hostkeys
 
 _PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two calls
-_UNSEEN_PAUSES = _PAUSES[:4]
-"""Seconds before EC2 is asked again for an instance that it does not show: it may lose sight of one."""
 _RESERVATIONS = ("describe_instances", "Reservations", answers.Reservation)
 VOLUMES = ("describe_volumes", "Volumes", answers.Volume)
 _STARTING = ("pending", "running")
@@ -36,22 +34,13 @@ def refresh(account: Account, instance: Instance) -> Instance:
     description = describe(account, instance.region, instance.id)
     if description is None:
         require_same_account(account.cloud, instance)
-        description = _find_again(account, instance)
+        if not instance.has_ended:
+            ask = lambda: describe(account, instance.region, instance.id)  # noqa: E731
+            description = account.cloud.ask_again(ask)
     if description is None:
         ended = instance.observe("terminated", account.ctx.now())
         return account.records.save(replace(ended, address=None))
     return observe(account, instance, description)
-
-
-def _find_again(account: Account, instance: Instance) -> Description | None:
-    """Returns an instance that EC2 did not show just now, if EC2 shows it within seconds."""
-    if instance.has_ended:
-        return None
-    for pause in _UNSEEN_PAUSES:
-        account.ctx.sleep(pause)
-        if description := describe(account, instance.region, instance.id):
-            return description
-    return None
 
 
 def observe(account: Account, instance: Instance, description: Description) -> Instance:

@@ -15,6 +15,7 @@ from orchestrator.commands import download
 from orchestrator.core import runfacts
 from orchestrator.instances import boot, connection, region, survey
 from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import Instance
 from orchestrator.targets import helper
 from tests.support import Client, Result, new_client
@@ -167,6 +168,65 @@ def test_the_cost_shown_after_a_week_of_faults_is_the_bill(
             one.aws.advance()
             assert usd == pytest.approx(one.aws.bill.get(client.context().who, 0.0), rel=0.01), seed
         assert one.aws.lost == [], seed
+
+
+SHOWN = {
+    "describe_instances": ("Reservations", "InstanceId", "InvalidInstanceID.NotFound"),
+    "describe_volumes": ("Volumes", "VolumeId", "InvalidVolume.NotFound"),
+    "describe_spot_instance_requests": ("SpotInstanceRequests", "SpotInstanceRequestId", ""),
+}
+
+
+class Flickering:
+    """EC2 that loses sight of a resource now and then, for up to three seconds. `count`: how often."""
+
+    def __init__(self, aws: SimulatedAws, seed: int) -> None:
+        self.aws, self.once, self.random = aws, aws.once, random.Random(seed)
+        self.hidden: dict[str, float] = {}
+        self.count = 0
+
+    def __call__(self, region: str, called: str, service: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        answer = self.once(region, called, service, parameters)
+        if called not in SHOWN:
+            return answer
+        key, name, code = SHOWN[called]
+        shown = [one for one in answer[key] if not self._is_hidden(one.get("Instances", [one])[0][name])]
+        if not shown and {"InstanceIds", "VolumeIds"} & set(parameters):
+            raise AwsError(code, "simulated", called, region, 400)
+        return {key: shown}
+
+    def _is_hidden(self, id_: str) -> bool:
+        now = self.aws.clock.now
+        if self.hidden.get(id_, 0.0) <= now and self.random.random() < 0.03:
+            self.hidden[id_] = now + self.random.uniform(0.5, 3.0)
+            self.count += 1
+        return self.hidden.get(id_, 0.0) > now
+
+
+def test_the_bill_is_shown_although_ec2_loses_sight_of_resources(
+    week: Callable[[int], Week], trials: Trials
+) -> None:
+    for seed in range(2, 2 + trials(1, 6)):
+        one = week(seed)
+        one.aws.faults = 0.01
+        flickering = Flickering(one.aws, seed)
+        one.aws.once = flickering  # type: ignore[method-assign]
+        for number in range(8):
+            one.launch(number)
+            for client in one.clients:
+                one.again(client, "hosts", "list")
+            one.clock.sleep(one.random.uniform(0, 16) * HOUR)
+            one.end(one.random.choice(one.clients))
+        one.aws.once = flickering.once  # type: ignore[method-assign]
+        for client in one.clients:
+            one.require_all_listed(client)
+            cost = one.again(client, "cost", "--json").json
+            usd = sum(month["cost_usd"] for month in cost["months"].values())
+            one.aws.advance()
+            bill = one.aws.bill.get(client.context().who, 0.0)
+            # What was not observed meanwhile counts as running.
+            assert 0.99 * bill - 0.01 <= usd <= 1.05 * bill + 0.01, seed
+        assert (one.aws.lost, flickering.count > 5) == ([], True), seed
 
 
 def test_a_failed_boot_on_a_spot_request_leaves_nothing_that_bills(week: Callable[[int], Week]) -> None:
