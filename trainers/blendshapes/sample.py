@@ -7,6 +7,7 @@ are similar. Part of their difference is in the correlation of two scores, which
 """
 
 import csv
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,9 @@ SHIFT: dict[str, dict[str, float]] = {
 }
 """Shift of each class's mean, in standard deviations, by the first part of the blendshape's name."""
 
+RIGHT = [place for place, name in enumerate(names.ALL) if name.endswith("Right")]
+"""The columns of the right half of a face; each follows that of the left half."""
+
 SHARES = {"happy": 0.40, "sad": 0.22, "neutral": 0.30, "angry": 0.05, "surprise": 0.03}
 NOISE = 0.08
 """Share of rows whose label is replaced by a random one."""
@@ -63,15 +67,20 @@ def _beta(draw: np.random.Generator, mean: np.ndarray, std: np.ndarray) -> np.nd
 
 def face(draw: np.random.Generator, label: str) -> np.ndarray:
     """Return the synthetic scores (52,) float64 of a face with this emotion."""
+    values = _beta(draw, _mean(label), np.array(STD))
+    for place in RIGHT:  # the two sides of a face are correlated
+        values[place] = 0.8 * values[place - 1] + 0.2 * values[place]
+    return _together(draw, label, values)
+
+
+@cache
+def _mean(label: str) -> np.ndarray:
+    """Return the mean scores (52,) of the faces with this emotion; read-only."""
     mean, std = np.array(MEAN), np.array(STD)
     for place, name in enumerate(names.ALL):
         shift = sum(by for start, by in SHIFT[label].items() if name.startswith(start))
         mean[place] = np.clip(mean[place] + shift * std[place], 0.05 * mean[place], 0.97)
-    values = _beta(draw, mean, std)
-    for place, name in enumerate(names.ALL):
-        if name.endswith("Right"):  # the two sides of a face are correlated
-            values[place] = 0.8 * values[place - 1] + 0.2 * values[place]
-    return _together(draw, label, values)
+    return mean
 
 
 def _together(draw: np.random.Generator, label: str, values: np.ndarray) -> np.ndarray:
