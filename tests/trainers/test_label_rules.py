@@ -200,3 +200,16 @@ def test_the_sign_checks_name_a_gloss_that_is_the_blank(tmp_path):
     data.rewrite("train", lambda _: "<blank>", 1)
     assert data.checks.CHECKS == file_checks.CHECKS
     assert "change when mapped to ids and back: <blank>" in data.errors()["vocab.roundtrip"]
+
+
+@pytest.mark.parametrize("trainer", ["facenet-lstm", "slowfast"])
+def test_a_file_in_the_folder_of_another_actor_is_refused(trainer, tmp_path):
+    data = Labels(trainer, tmp_path, PLAIN)
+    before, path = data.labels(), data.files["train"][0]
+    for folder in ("Actor_1001", "actor 1"):  # its own, and a number of another kind
+        (path.parent / folder).mkdir()
+        path = path.rename(path.parent / folder / path.name)
+        assert (data.errors(), data.labels()) == ({}, before)
+    (path.parent / "Actor_1002").mkdir()
+    path.rename(path.parent / "Actor_1002" / path.name)
+    assert "is in the folder of another actor" in data.errors()["label.match"]

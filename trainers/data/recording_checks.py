@@ -53,7 +53,8 @@ class Survey:
     @property
     def needed(self) -> str:
         """The fix for a split without recordings."""
-        return f"check the refused files; every data folder needs {self.files} of several actors"
+        needed = f"every data folder needs {self.files} of several actors, and val_share is above 0"
+        return f"check the refused files; {needed}"
 
 
 def parse(survey: Survey) -> list[Finding]:

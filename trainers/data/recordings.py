@@ -5,6 +5,7 @@ Label and file of a recording stay together in one Record, up to the batch.
 
 import hashlib
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path, PurePath
 from trainers.data import emotions, splits, walk
 from trainers.data.refusal import Refusal, Unusable, read_or_stop
 from trainers.engine.config import ClassifierConfig, option
+
+_ACTOR = re.compile(r"actor[ _-]?(\d+)", re.ASCII | re.IGNORECASE)
 
 COMPARED = 1 << 20
 """Bytes of each end of two files that `same_bytes` compares."""
@@ -121,6 +124,7 @@ def _entry(file: walk.Found, config: RecordingConfig, stem: Callable[[str], str]
         return Refusal(str(path), "labels.parse", reason, "", broken=False)
     try:
         _require_label(file, name, label)
+        _require_actor(file, name)
         walk.require_file(path)
     except Unusable as fault:
         return Refusal.of(path, fault)
@@ -134,6 +138,15 @@ def _require_label(file: walk.Found, name: emotions.Name, label: str) -> None:
     if len(folders) == 1 and not folders & known:
         detail = f"{file.name}: its name says {name.emotion_name}"
         raise Unusable("is in the folder of another emotion", detail, "label.match")
+
+
+def _require_actor(file: walk.Found, name: emotions.Name) -> None:
+    """Raise Unusable if a folder such as RAVDESS's `Actor_03` names another actor than the file name."""
+    for part in PurePath(file.name).parts[:-1]:
+        match = _ACTOR.fullmatch(part)
+        if match and len(match[1]) == len(name.person) and match[1] != name.person:
+            detail = f"{file.name}: its name says {name.person}"
+            raise Unusable("is in the folder of another actor", detail, "label.match")
 
 
 def _without_doubles(
