@@ -9,7 +9,7 @@ import shutil
 from typing import TypedDict
 
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import folders
+from orchestrator.onhost import files, folders
 from orchestrator.onhost.errors import Refused
 
 _RSYNC_TEMPORARY = re.compile(r"\..+\.[A-Za-z0-9]{6}\Z", re.DOTALL)
@@ -72,7 +72,10 @@ def received(layout: Layout, name: str, fingerprint: str) -> StoredData:
     if os.path.isdir(final):
         return {"present": True}
     candidates = (partial_folder(final), _newest(os.path.dirname(final)))
-    described = [folders.describe(name, path) for path in candidates if path and os.path.isdir(path)]
+    described = []
+    for path in filter(None, candidates):
+        with contextlib.suppress(FileNotFoundError):  # another client sends to it, or has renamed it
+            described += [folders.describe(name, path)] if os.path.isdir(path) else []
     most = max(described, key=lambda folder: folder.bytes, default=None)
     return {"present": False, "bytes": most.bytes if most else 0, "files": most.files if most else 0}
 
@@ -122,7 +125,8 @@ def _remove_rsync_temporaries(partial: str) -> None:
     for at, _, names in os.walk(partial):
         for name in names:
             if _RSYNC_TEMPORARY.match(name):
-                os.unlink(os.path.join(at, name))
+                with contextlib.suppress(FileNotFoundError):  # another client was first
+                    os.unlink(os.path.join(at, name))
 
 
 def _plain(word: str) -> str:
@@ -138,7 +142,7 @@ def partial_folder(final: str) -> str:
 def _newest(folder: str) -> str | None:
     names = os.listdir(folder) if os.path.isdir(folder) else []
     paths = [os.path.join(folder, name) for name in names if not name.startswith(".")]
-    return max(paths, key=os.path.getmtime, default=None)
+    return max(paths, key=files.mtime, default=None)
 
 
 def _rename(partial: str, final: str) -> None:

@@ -46,8 +46,10 @@ def ensure(layout: Layout, wish: Environment) -> str:
     """
     folder = layout.environment(wish.key)
     complete = os.path.join(folder, _COMPLETE)
+    python = os.path.join(folder, "bin", "python")
     with files.lock(folder + ".lock"):
-        if not os.path.exists(complete):
+        is_orphaned = os.path.islink(python) and not os.path.exists(python)
+        if is_orphaned or not os.path.exists(complete):
             processes.kill_marked(_mark(wish))
             shutil.rmtree(folder, ignore_errors=True)
             with open(layout.environment_log(wish.key), "w+b", buffering=0) as log:
@@ -55,7 +57,7 @@ def ensure(layout: Layout, wish: Environment) -> str:
                 if wish.setup:
                     setup.run(layout, folder, wish.python, wish.setup, log, _mark(wish))
             files.write(complete, "\n".join([*wish.packages, ""]).encode())
-    return os.path.join(folder, "bin", "python")
+    return python
 
 
 def _mark(wish: Environment) -> str:

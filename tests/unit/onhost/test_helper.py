@@ -9,6 +9,7 @@ from orchestrator.core.layout import Layout
 from orchestrator.onhost import (
     event_file,
     files,
+    folders,
     helper,
     inventory,
     log_lines,
@@ -202,6 +203,26 @@ def test_data_on_the_host_is_a_partial_upload_or_the_last_complete_one(layout: L
     assert uploads.received(layout, "set", "f2") == {"present": False, "bytes": 7, "files": 1}
     assert uploads.received(layout, "set", "f3") == {"present": False, "bytes": 5, "files": 1}
     assert uploads.received(layout, "set", "f1") == {"present": True}
+
+
+def test_data_that_another_client_sends_at_the_same_time_is_no_error(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete, partial = Path(layout.data) / "set" / "f1", Path(layout.data) / "set" / ".f2.partial"
+    for folder in (complete, partial):
+        folder.mkdir(parents=True)
+        (folder / "x").write_bytes(b"x")
+    described, listed = folders.describe, os.listdir
+
+    def describe(name: str, path: str) -> folders.DataFolder:
+        if path == str(partial):
+            raise FileNotFoundError(2, "No such file or directory", f"{path}/.x.Ab12Cd")
+        return described(name, path)
+
+    monkeypatch.setattr(folders, "describe", describe)
+    assert uploads.received(layout, "set", "f2") == {"present": False, "bytes": 1, "files": 1}
+    monkeypatch.setattr(os, "listdir", lambda path: [*listed(path), "renamed"])
+    assert uploads.begin_data(layout, "set", "f2")["nearest"] == str(complete)
 
 
 def test_a_heartbeat_says_how_much_its_request_has_hashed(tmp_path: Path) -> None:

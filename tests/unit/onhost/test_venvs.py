@@ -32,6 +32,15 @@ def test_an_environment_has_its_parents_packages_and_is_made_once(tmp_path: Path
     assert Path(python).lstat().st_ino == inode
 
 
+def test_an_environment_whose_python_was_removed_is_made_anew(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path))
+    python = Path(venvs.ensure(layout, Environment("ab12", sys.executable, [])))
+    python.unlink()
+    python.symlink_to(tmp_path / "removed" / "bin" / "python")
+    assert venvs.ensure(layout, Environment("ab12", sys.executable, [])) == str(python)
+    assert python.exists()
+
+
 def test_a_file_in_the_current_folder_shadows_no_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
