@@ -17,6 +17,8 @@ from trainers.blendshapes.config import Config
 from trainers.blendshapes.file_checks import duplicate_rows, scan
 from trainers.data import phoenix, tables
 from trainers.data.refusal import Unusable
+from trainers.data.sign import pack
+from trainers.engine.events import Silent
 from trainers.engine.health import DataUnusable
 from trainers.slowfast import boxes, manifest
 
@@ -343,3 +345,17 @@ def test_faces_rounded_anew_in_another_split_are_listed(tmp_path, digits):
         np.savez(tmp_path / f"{split}.npz", features=values, labels=labels)
     (finding,) = duplicate_rows(scan({"": tmp_path}, Config()))
     assert "faces are nearly equal to one of another split: train.npz:1 ~ val.npz:1" in finding.message
+
+
+def test_prepare_names_sentences_without_features_and_packs_no_empty_corpus(tmp_path):
+    data = Data("i3d-teacher", tmp_path / "corpus", PLAIN)
+    data.files["train"][0].unlink()
+    with pytest.raises(DataUnusable, match="the corpus holds no sample; 9 sentences were found"):
+        pack.run({"phoenix": data.root}, tmp_path / "to", 0, Silent())
+    assert not (tmp_path / "to" / "phoenix").exists()
+    landmarks = np.random.default_rng(0).random((9, 1629)).astype(np.float32)
+    np.savez(data.files["train"][1], features=landmarks)
+    made = pack.run({"phoenix": data.root}, tmp_path / "to", 0, Silent())
+    assert made["sentences"] == 1
+    assert "train-0: has no feature file" in made["refused"]
+    assert any("train-2: is no readable NPZ or NPY" in line for line in made["refused"])

@@ -2,9 +2,11 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from trainers.data import packed, phoenix
+from trainers.data import packed, phoenix, refusal_checks
+from trainers.data.refusal import Refusal
 from trainers.data.sign import data, files
 from trainers.data.sign.config import SignConfig
 from trainers.data.sign.files import Listing
@@ -25,10 +27,16 @@ def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dic
     for path in phoenix.protocols(folder)[listing.protocol].values():
         shutil.copyfile(path, target / path.name)
     cache = data.Cache(to, [target])
+    absent = [f"{refusal.name}: {refusal.why}" for refusal in listing.refused]
+    if not cache.rows:
+        shutil.rmtree(target)
+        unread = [Refusal.of(id, fault) for id, fault in cache.refused.items()]
+        nothing = replace(listing, records=(), refused=(*listing.refused, *unread))
+        raise health.DataUnusable(refusal_checks.no_samples(nothing, "the corpus"))
     return {
         "folders": {"phoenix": str(target)},
         "sentences": len(cache.rows),
-        "refused": [f"{id}: {fault.reason}" for id, fault in cache.refused.items()],
+        "refused": [*absent, *(f"{id}: {fault}" for id, fault in cache.refused.items())],
         "bytes_read": sum(source.size for source in listed),
         "bytes_written": sum(row.size for row in cache.rows.values()),
     }
