@@ -246,11 +246,7 @@ def stable(survey: Survey) -> list[Finding]:
     if survey.config.duplicates == "drop" or survey.config.max_per_class:
         return []  # rows that are left out had a part in the drawing
     again = splitting.split_rows(list(reversed(survey.records)), survey.config)
-    moved = [row.id for row in survey.records if again[row.id] != survey.split_of[row.id]]
-    if not moved:
-        return []
-    message = f"{len(moved)} rows change their split with the order of the listing: {health.first(moved)}"
-    return [health.error("split.stable", message, "compute the split from content and seed alone")]
+    return splits.moved([row.id for row in survey.records], survey.split_of, again)
 
 
 CHECKS = (

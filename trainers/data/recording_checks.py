@@ -84,12 +84,7 @@ def named(survey: Survey) -> list[Finding]:
 def stable(survey: Survey) -> list[Finding]:
     """The split of a record does not depend on the order of the listing."""
     again = survey.split_again(list(reversed(survey.records)))
-    moved = [record.id for record in survey.records if again[record.id] != survey.split_of[record.id]]
-    if not moved:
-        return []
-    message = f"{len(moved)} records change their split with the order of the listing: "
-    fix = "a split is a function of names and seed alone"
-    return [health.error("split.stable", message + health.first(moved), fix)]
+    return splits.moved([record.id for record in survey.records], survey.split_of, again)
 
 
 def balance(survey: Survey) -> list[Finding]:

@@ -111,6 +111,15 @@ def findings(names: Iterable[str], named: Sequence[tuple[str, str]], noun: str) 
     return result
 
 
+def moved(ids: Sequence[str], split_of: Mapping[str, str], again: Mapping[str, str]) -> list[Finding]:
+    """An error if records have another split in `again`, which was made from another order of them."""
+    away = [id for id in ids if again[id] != split_of[id]]
+    if not away:
+        return []
+    message = f"{len(away)} records change their split with the order of the listing: {health.first(away)}"
+    return [health.error("split.stable", message, "a split is a function of names, content and seed alone")]
+
+
 def _rank(seed: int, actor: str) -> bytes:
     return hashlib.blake2b(f"{seed}/{actor}".encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
