@@ -190,6 +190,20 @@ def test_prepare_replaces_its_own_packed_folder_and_no_other(signs, tmp_path):
     assert runs.opened("i3d-teacher", tmp_path / "to", tmp_path / "w").data.records
 
 
+def test_prepare_keeps_its_earlier_folder_until_the_new_one_is_complete(signs, tmp_path):
+    """Now the same corpus has no features that can be read."""
+    pack.run({"phoenix": signs / "phoenix"}, tmp_path / "to", 0, Silent())
+    before = standing(tmp_path / "to" / "phoenix")
+    corpus = runs.linked(signs, tmp_path / "corpus")
+    for path in (corpus / "phoenix").rglob("*.np?"):
+        path.unlink()
+        path.write_bytes(b"no numbers")
+    with pytest.raises(DataUnusable):
+        pack.run({"phoenix": corpus / "phoenix"}, tmp_path / "to", 0, Silent())
+    assert standing(tmp_path / "to" / "phoenix") == before
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["phoenix"]
+
+
 def features_below(folder: Path) -> int:
     return len(list(folder.rglob("*.np?")))
 

@@ -130,12 +130,11 @@ def write(
     sources: Iterable[Source],
     encode: Encode,
     header: Mapping[str, Any] | None = None,
-    replace: bool = False,
 ) -> None:
     """Encode the sources into `folder`, which appears when it is complete. Raises Unread.
 
     `header` is added to the index. If another process has already written a complete shard of that name,
-    it is kept; with `replace` it is replaced.
+    it is kept.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = atomic.temporary(folder)
@@ -146,7 +145,7 @@ def write(
             file.flush()
             os.fsync(file.fileno())
         (temporary / INDEX).write_text(json.dumps({"schema": SCHEMA, **(header or {}), **index}))
-        _publish(temporary, folder, replace)
+        _publish(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -169,11 +168,11 @@ def _encode_all(
     return {"rows": rows, "refused": refused}
 
 
-def _publish(temporary: Path, folder: Path, replace: bool) -> None:
+def _publish(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
     except OSError:
-        if is_complete(folder) and not replace:
+        if is_complete(folder):
             return
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)

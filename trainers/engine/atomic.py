@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,15 @@ def replacing(path: Path) -> Iterator[Path]:
         file.replace(path)
     finally:
         file.unlink(missing_ok=True)
+
+
+def replace_folder(folder: Path, complete: Path) -> None:
+    """Rename the folder `complete` to `folder`. What stood there is deleted after that, not before."""
+    former = temporary(folder)
+    if folder.exists():
+        folder.rename(former)
+    complete.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """`prepare --phoenix DIR`: pack a corpus and its feature files into one data folder."""
 
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,29 +11,35 @@ from trainers.data.refusal import Refusal
 from trainers.data.sign import data, files
 from trainers.data.sign.config import SignConfig
 from trainers.data.sign.files import Listing
-from trainers.engine import health
+from trainers.engine import atomic, health
 from trainers.engine.events import Events
 
 
 def run(sources: Mapping[str, Path], to: Path, seed: int, events: Events) -> dict[str, object]:
-    """Write `to`/phoenix (raw columns as float16, index, corpus files). Raises DataUnusable."""
+    """Write `to`/phoenix (raw columns as float16, index, corpus files). Raises DataUnusable.
+
+    A folder that an earlier call wrote there is replaced once the new one is complete.
+    """
     folder, target = sources["phoenix"], to / "phoenix"
     config = SignConfig()
     listing = files.scan(sources, config)
     _check_target(folder, listing, target)
+    to.mkdir(parents=True, exist_ok=True)
     listed = data.sources(listing.records)
     header = {"layout": listing.layout.as_dict(), "protocol": listing.protocol}
     advance = packed.progress(events, 0, len(listed))
-    packed.write(target, packed.counted(listed, advance), data.encoder(config), header, replace=True)
-    for path in phoenix.protocols(folder)[listing.protocol].values():
-        shutil.copyfile(path, target / path.name)
-    cache = data.Cache(to, [target])
+    with tempfile.TemporaryDirectory(dir=to, prefix=".phoenix-") as work:
+        made = Path(work) / "phoenix"
+        packed.write(made, packed.counted(listed, advance), data.encoder(config), header)
+        for path in phoenix.protocols(folder)[listing.protocol].values():
+            shutil.copyfile(path, made / path.name)
+        cache = data.Cache(to, [made])
+        if not cache.rows:
+            unread = [Refusal.of(id, fault) for id, fault in cache.refused.items()]
+            nothing = replace(listing, records=(), refused=(*listing.refused, *unread))
+            raise health.DataUnusable(refusal_checks.no_samples(nothing, "the corpus"))
+        atomic.replace_folder(target, made)
     absent = [f"{refusal.name}: {refusal.why}" for refusal in listing.refused]
-    if not cache.rows:
-        shutil.rmtree(target)
-        unread = [Refusal.of(id, fault) for id, fault in cache.refused.items()]
-        nothing = replace(listing, records=(), refused=(*listing.refused, *unread))
-        raise health.DataUnusable(refusal_checks.no_samples(nothing, "the corpus"))
     return {
         "folders": {"phoenix": str(target)},
         "sentences": len(cache.rows),
