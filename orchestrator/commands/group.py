@@ -72,8 +72,9 @@ def deploy(ctx: Context, store: Store, target: GroupTarget, deployment: Deployme
             _part(ctx, store, deployment, host, plan, one)
             for host, plan, one in zip(hosts, made, complete, strict=True)
         ]
+        _prepare(ctx, parts, deployment.word)
         with execute.recorded(store, label, made[0]):
-            started = _run(ctx, parts, deployment.word)
+            started = _start(ctx, parts)
         for part, run in reversed(list(zip(parts, started, strict=True))):
             runs.remember(ctx, store, part.host, [run])
             part.host.assign_run(run.id)
@@ -147,11 +148,15 @@ def _part(
     return _Part(execute.Executor(ctx, host, store, deployment.trees), plan, options)
 
 
-def _run(ctx: Context, parts: Sequence[_Part], word: str) -> list[RunFacts]:
-    """The run on each host, once all of them have met."""
+def _prepare(ctx: Context, parts: Sequence[_Part], word: str) -> None:
+    """Not a part of what is recorded: an error in it does not tell whether an interrupted start happened."""
     for part in parts:
         ctx.talk(f"{part.host.label}:")
         part.executor.prepare(part.plan, word)
+
+
+def _start(ctx: Context, parts: Sequence[_Part]) -> list[RunFacts]:
+    """The run on each host, once all of them have met."""
     started: list[Host] = []
     run_id = parts[0].plan.run_id
     try:
