@@ -97,7 +97,7 @@ def affordable_hours(hosts: Sequence[Host], budget_usd: float) -> float | None:
 def with_budget(ctx: Context, inputs: PlanInputs, hosts: Sequence[Host], option: float | None) -> PlanInputs:
     """Of a job with a budget: the inputs with the hours that it pays for on all hosts.
 
-    `option`: --budget; UsageError where a price is not known.
+    Where a price is not known: UsageError with `option`, which is --budget, else the budget is ignored.
     """
     limits = inputs.job.limits
     assert limits.budget_usd is not None

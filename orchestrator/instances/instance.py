@@ -44,7 +44,8 @@ class Instance(Struct, frozen=True, kw_only=True):
     group: the same for all instances that train as one run; "" for one that trains alone.
     managed: launched by gpujob; only then may gpujob change or terminate it.
     account, security_group: as EC2 reports them; None where they were never read.
-    ssh_cidr: the range that may reach port 22, as typed; None for this client's own address.
+    ssh_cidr: the range that may reach port 22, in a record of an earlier version as typed; None for this
+    client's own address.
     owns_group: security_group is gpujob's, which opens it to the client and deletes it. private_ip: it is
     reached at its private address. subnet, extra_tags: as the job asked for; another instance for its volume
     gets the same.

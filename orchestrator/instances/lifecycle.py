@@ -122,7 +122,7 @@ def _refresh_unless_busy(account: Account, instance: Instance) -> tuple[Instance
 
 
 def allow_ssh(account: Account, instance: Instance) -> None:
-    """Opens port 22 to this client's present address, or to the range that was typed at the launch."""
+    """Opens port 22 to this client's present address, or to the range of its launch."""
     if not instance.owns_group:
         return
     cidr = region.ssh_range(account.ctx, instance.ssh_cidr)

@@ -72,8 +72,9 @@ class SentRequest(Struct, frozen=True):
 class LaunchAttempt(Struct, frozen=True, kw_only=True):
     """A launch whose outcome is not on record yet.
 
-    ssh_cidr: the range that may reach port 22, as typed; None for this client's address at the time of the
-    request. others: ids of instances for jobs of the same name that existed before it.
+    ssh_cidr: the range that may reach port 22, in a record of an earlier version as typed; None for this
+    client's address at the time of the request. others: ids of instances for jobs of the same name that
+    existed before it.
     """
 
     id: str
