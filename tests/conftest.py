@@ -6,6 +6,7 @@ import functools
 import gc
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Sets an empty home and removes the variables that change what commands do."""
-    home = tmp_path_factory.mktemp("home")
-    monkeypatch.setenv("HOME", str(home))
+    homes = tmp_path_factory.getbasetemp() / "homes"
+    homes.mkdir(exist_ok=True)
+    # mktemp would list all folders of the tests before, and tmp_path the homes.
+    monkeypatch.setenv("HOME", tempfile.mkdtemp(dir=homes))
     for name in list(os.environ):
         if name.startswith(("AWS_", "GPUJOB_", "XDG_")) and name != "GPUJOB_TEST_FULL":
             monkeypatch.delenv(name)
