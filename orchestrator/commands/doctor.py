@@ -137,7 +137,7 @@ def _connection(host: Host) -> Row:
 def _tmux(version: str | None) -> Row:
     if version is None:
         return ("tmux", "missing", "not installed", "sudo apt-get install -y tmux")
-    if (tmux.parse_version(version) or (0, 0)) < tmux.OLDEST:
+    if not tmux.is_usable(version):
         return ("tmux", "missing", f"{version} is too old", "2.6 or newer is needed")
     return ("tmux", "ok", version, "")
 

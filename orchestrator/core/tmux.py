@@ -87,6 +87,13 @@ def parse_listing(text: str) -> list[Session]:
     return sessions
 
 
+def is_usable(version: str) -> bool:
+    """Returns whether this tmux, as `tmux -V` names it, is new enough. One that was built from the sources of
+    the day has no number (`tmux master`)."""
+    number = parse_version(version)
+    return number is None or number >= OLDEST
+
+
 def parse_version(text: str) -> tuple[int, int] | None:
     """`tmux 3.3a` → (3, 3); `tmux next-3.6` → (3, 6); None where no number stands."""
     match = re.search(r"(\d+)\.(\d+)", text)

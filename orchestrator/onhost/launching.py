@@ -34,7 +34,7 @@ def launch(layout: Layout, run_id: str, restarts: int, umask: int) -> None:
     version = tmux_version()
     if version is None:
         raise Refused("no-tmux", "tmux is not installed on this host")
-    if (tmux.parse_version(version) or (0, 0)) < tmux.OLDEST:
+    if not tmux.is_usable(version):
         raise Refused("no-tmux", "%s is too old; 2.6 is the oldest that works" % version)
     paths = layout.run(run_id)
     before = State.load(paths.state)
@@ -75,8 +75,7 @@ def _new_session(layout: Layout, run_id: str, command: list[str]) -> None:
 
 def tmux_version() -> str | None:
     """Returns the output of `tmux -V`; None if tmux is not installed."""
-    text = processes.output(["tmux", "-V"], timeout=10).strip()
-    return text if tmux.parse_version(text) else None
+    return processes.output(["tmux", "-V"], timeout=10).strip() or None
 
 
 def kill_session(layout: Layout, run_id: str) -> None:

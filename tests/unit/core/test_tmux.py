@@ -47,6 +47,13 @@ def test_versions_are_read_as_numbers(output: str, version: object) -> None:
     assert tmux.parse_version(output) == version
 
 
+@pytest.mark.parametrize(
+    ("output", "is_usable"), [("tmux 3.3a", True), ("tmux master", True), ("tmux 2.5", False)]
+)
+def test_a_tmux_without_a_number_is_newer_than_any(output: str, is_usable: bool) -> None:
+    assert tmux.is_usable(output) == is_usable
+
+
 def test_lines_that_are_no_listing_are_skipped() -> None:
     output = "no server running on /x\ngpujob-a\t1760000000\t1\t42\n"
     assert tmux.parse_listing(output) == [tmux.Session("gpujob-a", 1760000000, 1, 42)]

@@ -60,6 +60,13 @@ def test_a_run_is_started_although_the_server_of_tmux_was_just_ending(
     assert len((launch(tmp_path, monkeypatch, message) / "asked").read_text()) == 3
 
 
+def test_a_tmux_without_a_version_number_starts_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that was built from the sources of the day."""
+    program = TMUX.replace("tmux 3.3a", "tmux master")
+    monkeypatch.setattr("tests.unit.onhost.test_launching.TMUX", program)
+    assert (launch(tmp_path, monkeypatch, "lost server") / "state.json").exists()
+
+
 def test_another_failure_of_tmux_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Refused, match="can't create socket"):
         launch(tmp_path, monkeypatch, "can't create socket")
