@@ -43,7 +43,7 @@ def machine_key() -> str:
     """Returns 8 hex digits, by which machines and containers that share a folder differ; kept by a reboot."""
     import hashlib  # noqa: PLC0415 - 3 ms that `status` of most machines does not need
 
-    words = host_name(), machine_id(), os.readlink("/proc/self/ns/pid")
+    words = host_name(), machine_id(), processes.pid_namespace()
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:8]
 
 
@@ -89,7 +89,7 @@ def refusal(run_id: str, host: str) -> Refused:
 
 def layout(root: str) -> Layout:
     """Returns the layout of a root folder, with a tmux socket that no other machine or container uses."""
-    if os.readlink("/proc/self/ns/pid") == _INITIAL_NAMESPACE and not _is_shared(root):
+    if processes.pid_namespace() == _INITIAL_NAMESPACE and not _is_shared(root):
         return Layout(root, os.getuid())
     return Layout(root, os.getuid(), machine_key())
 

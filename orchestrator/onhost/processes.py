@@ -12,6 +12,7 @@ import time
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence, TypedDict
 
 _SHARED_MEMORY = "/dev/shm/"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _DELETED = " (deleted)"  # after a path in /proc
 
 
@@ -43,9 +44,20 @@ def wait_until(condition: Callable[[], object], seconds: float) -> bool:
 
 @functools.lru_cache(maxsize=None)
 def boot() -> str:
-    """Returns the boot id, which a reboot changes, and the pid namespace, in which containers differ."""
-    with open("/proc/sys/kernel/random/boot_id") as handle:
-        return handle.read().strip() + ":" + os.readlink("/proc/self/ns/pid")
+    """Returns the boot id, which a reboot changes, and the pid namespace, in which containers differ.
+
+    Some containers hide the boot id: the name of the machine and the start of its first process replace it.
+    """
+    boot_id = _read(_BOOT_ID).decode(errors="replace").strip()
+    return (boot_id or "%s-%s" % (os.uname().nodename, start_ticks(1))) + ":" + pid_namespace()
+
+
+def pid_namespace() -> str:
+    """Returns what names the pid namespace of this process; empty where the kernel does not say."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def start_ticks(pid: int) -> int | None:

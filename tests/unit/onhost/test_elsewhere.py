@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.core import runfacts, runstate
 from orchestrator.core.layout import Layout
-from orchestrator.onhost import cleaning, elsewhere, files, run_facts, run_processes, runs, staging
+from orchestrator.onhost import cleaning, elsewhere, files, processes, run_facts, run_processes, runs, staging
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.records import RunSpec, State
 
@@ -51,6 +51,16 @@ def shown(layout: Layout) -> runstate.RunState:
     facts = runfacts.parse_run(run.to_json())
     assert facts
     return runstate.fold(facts, time.time())
+
+
+def test_a_machine_that_hides_its_boot_id_is_told_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As some containers do."""
+    monkeypatch.setattr(processes, "_BOOT_ID", "/proc/sys/none")
+    boot = processes.boot.__wrapped__
+    assert os.uname().nodename in boot()
+    assert boot() == boot()
+    own = processes.identity(os.getpid())
+    assert processes.is_alive(own, processes.boot())
 
 
 def test_a_run_of_another_machine_is_elsewhere_by_its_name(layout: Layout) -> None:
