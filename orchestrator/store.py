@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,8 +20,25 @@ from orchestrator.core.inputs import Identity
 from orchestrator.core.layout import RUN_ID
 from orchestrator.core.runfacts import RunFacts
 
+if TYPE_CHECKING:
+    from orchestrator.context import Context
+
 Record = dict[str, Any]
+_CLIENT_ID = re.compile(r"[0-9a-f]{16}")
+_creating_id = threading.Lock()
 _VERSION = 2  # of the files of cached runs
+
+
+def client_id(ctx: Context) -> str:
+    """Returns the random id of this client, 16 hex digits, which is created once."""
+    path = ctx.state_dir / "client-id"
+    with _creating_id:
+        with contextlib.suppress(OSError, ValueError):
+            if _CLIENT_ID.fullmatch(stored := path.read_text("ascii").strip()):
+                return stored
+        made = ctx.token()[:16]
+        files.write(path, made.encode() + b"\n")
+        return made
 
 
 class CachedRun(msgspec.Struct, frozen=True):

@@ -7,7 +7,6 @@ version 2; version 1 (folders `boxes` and `attempts`) is read, and replaced at t
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,7 +19,7 @@ from orchestrator.context import Context
 from orchestrator.instances import catalog
 from orchestrator.instances.instance import PREFIX, Instance
 from orchestrator.instances.spec import Candidate, LaunchSpec
-from orchestrator.store import Store
+from orchestrator.store import Store, client_id
 
 VERSION = 2
 _FOLDERS = {"instances": "boxes", "launches": "attempts"}
@@ -50,7 +49,6 @@ _ATTEMPT_KEYS = {
 }
 _SPEC_KEYS = {"disk_gb": "root_gb", "user": "login_user", "who": "owner"}
 _REQUEST_KEYS = {"at": "candidate", "request": "parameters", "asked": "sent"}
-_CLIENT_ID = re.compile(r"[0-9a-f]{16}")
 _T = TypeVar("_T", bound=Struct)
 
 
@@ -190,13 +188,7 @@ class InstanceStore:
 
     def client_id(self, ctx: Context) -> str:
         """Returns the random id of this client, which is created once."""
-        path = self._folder / "client-id"
-        with contextlib.suppress(OSError, ValueError):
-            if _CLIENT_ID.fullmatch(stored := path.read_text("ascii").strip()):
-                return stored
-        made = ctx.token()[:16]
-        files.write(path, made.encode() + b"\n")
-        return made
+        return client_id(ctx)
 
     def launch_lock(self, job: str) -> contextlib.AbstractContextManager[bool]:
         """Locks the launches of a job; yields whether this process has the lock."""

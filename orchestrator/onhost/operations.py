@@ -117,26 +117,27 @@ def _ensure_image(layout: Layout, request: Record) -> Answer:
 def _begin_tree(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import uploads
 
-    return uploads.begin_tree(layout, request["tree"])
+    return uploads.begin_tree(layout, request["tree"], request.get("sender", ""))
 
 
 def _finish_tree(layout: Layout, request: Record) -> None:
     from orchestrator.onhost import uploads
 
-    uploads.finish_tree(layout, request["tree"])
+    uploads.finish_tree(layout, request["tree"], request.get("sender", ""))
 
 
 def _begin_data(layout: Layout, request: Record) -> Answer:
     from orchestrator.onhost import uploads
 
-    return uploads.begin_data(layout, request["name"], request["fingerprint"])
+    sender = request.get("sender", "")
+    return uploads.begin_data(layout, request["name"], request["fingerprint"], sender)
 
 
 def _finish_data(layout: Layout, request: Record) -> None:
     from orchestrator.onhost import uploads
 
-    print_, precision = request["fingerprint"], request.get("precision", 1)
-    uploads.finish_data(layout, request["name"], print_, precision, request.get("expected"))
+    print_, precision, sender = request["fingerprint"], request.get("precision", 1), request.get("sender", "")
+    uploads.finish_data(layout, request["name"], print_, precision, request.get("expected"), sender)
 
 
 def _fetch_s3(layout: Layout, request: Record) -> Answer:

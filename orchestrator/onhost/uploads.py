@@ -1,4 +1,7 @@
-"""Receives code trees and data folders in a partial folder, which is renamed once its content is verified."""
+"""Receives code trees and data folders in a partial folder, which is renamed once its content is verified.
+
+Each sender has a partial folder of its own, in which it continues: several clients may send the same at once.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import contextlib
 import os
 import re
 import shutil
+import time
 from typing import TypedDict
 
 from orchestrator.core.layout import Layout
@@ -13,6 +17,7 @@ from orchestrator.onhost import files, folders
 from orchestrator.onhost.errors import Refused
 
 _RSYNC_TEMPORARY = re.compile(r"\..+\.[A-Za-z0-9]{6}\Z", re.DOTALL)
+_ABANDONED = 30 * 24 * 3600.0  # seconds after which what another client sent of the same is deleted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\Z")
 
 
@@ -43,16 +48,16 @@ class StoredData(_Stored, total=False):
     files: int
 
 
-def begin_tree(layout: Layout, tree: str) -> Upload:
-    """Prepares the upload of a tree."""
-    return _begin(layout.tree(_plain(tree)))
+def begin_tree(layout: Layout, tree: str, sender: str = "") -> Upload:
+    """Prepares the upload of a tree. `sender`: names the partial folder."""
+    return _begin(layout.tree(_plain(tree)), sender)
 
 
-def finish_tree(layout: Layout, tree: str) -> None:
+def finish_tree(layout: Layout, tree: str, sender: str = "") -> None:
     """Gives the received tree its final name if its hash is `tree`; else deletes it and raises Refused."""
     final = layout.tree(_plain(tree))
-    partial = partial_folder(final)
-    if os.path.isdir(final):
+    partial = partial_folder(final, sender)
+    if _is_stored(final, partial):
         return
     if folders.tree(folders.tree_entries(partial, folders.walk(partial))).hash != tree:
         shutil.rmtree(partial, ignore_errors=True)
@@ -60,10 +65,10 @@ def finish_tree(layout: Layout, tree: str) -> None:
     _rename(partial, final)
 
 
-def begin_data(layout: Layout, name: str, fingerprint: str) -> DataUpload:
-    """Prepares the upload of a data folder."""
+def begin_data(layout: Layout, name: str, fingerprint: str, sender: str = "") -> DataUpload:
+    """Prepares the upload of a data folder. `sender`: names the partial folder."""
     final = data_folder(layout, name, fingerprint)
-    return {**_begin(final), "path": final, "precision": _precision(os.path.dirname(final))}
+    return {**_begin(final, sender), "path": final, "precision": _precision(os.path.dirname(final))}
 
 
 def received(layout: Layout, name: str, fingerprint: str) -> StoredData:
@@ -71,24 +76,25 @@ def received(layout: Layout, name: str, fingerprint: str) -> StoredData:
     final = data_folder(layout, name, fingerprint)
     if os.path.isdir(final):
         return {"present": True}
-    candidates = (partial_folder(final), _newest(os.path.dirname(final)))
     described = []
-    for path in filter(None, candidates):
-        with contextlib.suppress(FileNotFoundError):  # another client sends to it, or has renamed it
+    for path in filter(None, (*_partial_folders(final), _newest(os.path.dirname(final)))):
+        with contextlib.suppress(FileNotFoundError):  # a client sends to it, or has renamed it
             described += [folders.describe(name, path)] if os.path.isdir(path) else []
     most = max(described, key=lambda folder: folder.bytes, default=None)
     return {"present": False, "bytes": most.bytes if most else 0, "files": most.files if most else 0}
 
 
-def finish_data(layout: Layout, name: str, fingerprint: str, precision: int, expected: str | None) -> None:
+def finish_data(
+    layout: Layout, name: str, fingerprint: str, precision: int, expected: str | None, sender: str = ""
+) -> None:
     """Gives the received data its final name if its fingerprint at `precision` (ns) is `expected`.
 
     Else it raises Refused. `expected`: None for `fingerprint`. A fingerprint covers names, sizes and times;
     rsync has compared the contents.
     """
     final = data_folder(layout, name, fingerprint)
-    partial = partial_folder(final)
-    if os.path.isdir(final):
+    partial = partial_folder(final, sender)
+    if _is_stored(final, partial):
         return
     if folders.fingerprint(partial, precision) != (expected or fingerprint):
         raise Refused("changed", "data %s changed while it was sent; repeat the command" % name)
@@ -113,11 +119,40 @@ def data_folder(layout: Layout, name: str, fingerprint: str) -> str:
     return os.path.join(layout.data, _plain(name), _plain(fingerprint))
 
 
-def _begin(final: str) -> Upload:
-    folder, partial = os.path.dirname(final), partial_folder(final)
+def _begin(final: str, sender: str) -> Upload:
+    folder, partial = os.path.dirname(final), partial_folder(final, sender)
     os.makedirs(folder, mode=0o700, exist_ok=True)
     _remove_rsync_temporaries(partial)
-    return {"present": os.path.isdir(final), "partial": partial, "nearest": _newest(folder)}
+    with contextlib.suppress(OSError):
+        os.utime(partial)  # to its sender it is not abandoned
+    _remove_abandoned(final)
+    return {"present": _is_stored(final, partial), "partial": partial, "nearest": _newest(folder)}
+
+
+def _is_stored(final: str, partial: str) -> bool:
+    """Returns whether it is stored; if so, what this sender sent of it is deleted."""
+    is_stored = os.path.isdir(final)
+    if is_stored:
+        shutil.rmtree(partial, ignore_errors=True)
+    return is_stored
+
+
+def _remove_abandoned(final: str) -> None:
+    """Deletes partial folders that no client has begun to continue for a month.
+
+    By the time of the last change of their inode, since rsync gives a folder the time of its source.
+    """
+    for path in _partial_folders(final):
+        with contextlib.suppress(OSError):
+            if abs(time.time() - os.stat(path).st_ctime) > _ABANDONED:
+                shutil.rmtree(path)
+
+
+def _partial_folders(final: str) -> list[str]:
+    """Returns the partial folders of all senders."""
+    folder, begin = os.path.dirname(final), "." + os.path.basename(final) + "."
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [os.path.join(folder, n) for n in names if n.startswith(begin) and n.endswith(".partial")]
 
 
 def _remove_rsync_temporaries(partial: str) -> None:
@@ -135,8 +170,10 @@ def _plain(word: str) -> str:
     return word
 
 
-def partial_folder(final: str) -> str:
-    return os.path.join(os.path.dirname(final), "." + os.path.basename(final) + ".partial")
+def partial_folder(final: str, sender: str = "") -> str:
+    """Returns the folder in which `sender` sends what becomes `final`; empty for the host itself."""
+    own = "." + _plain(sender) if sender else ""
+    return os.path.join(os.path.dirname(final), "." + os.path.basename(final) + own + ".partial")
 
 
 def _newest(folder: str) -> str | None:

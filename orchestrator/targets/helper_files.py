@@ -88,14 +88,14 @@ class Upload(msgspec.Struct, frozen=True):
     precision: Size = 1
 
 
-def begin_tree(host: Asks, tree: str) -> Upload:
-    """Prepares the upload of a code tree; after it, `finish_tree`."""
-    return require(host, Upload, "begin_tree", tree=tree)
+def begin_tree(host: Asks, tree: str, sender: str) -> Upload:
+    """Prepares the upload of a code tree; after it, `finish_tree` with the same sender."""
+    return require(host, Upload, "begin_tree", tree=tree, sender=sender)
 
 
-def begin_data(host: Asks, name: str, fingerprint: str) -> Upload:
-    """Prepares the upload of data; after it, `finish_data`."""
-    return require(host, Upload, "begin_data", name=name, fingerprint=fingerprint)
+def begin_data(host: Asks, name: str, fingerprint: str, sender: str) -> Upload:
+    """Prepares the upload of data; after it, `finish_data` with the same sender."""
+    return require(host, Upload, "begin_data", name=name, fingerprint=fingerprint, sender=sender)
 
 
 class Copy(msgspec.Struct, frozen=True):

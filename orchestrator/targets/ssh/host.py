@@ -10,14 +10,13 @@ from orchestrator.context import Context
 from orchestrator.core import shell, tmux
 from orchestrator.core.layout import Layout
 from orchestrator.errors import GpujobError, NotFound, Unreachable
-from orchestrator.onhost import folders
 from orchestrator.onhost.interpreters import MARK, NEWER, PYTHONS
 from orchestrator.source import Source
 from orchestrator.targets import helper, helper_files, helper_host
-from orchestrator.targets.base import Refused, Target
+from orchestrator.targets.base import Target
 from orchestrator.targets.helper_host import HelperHost
 from orchestrator.targets.pipes import Pipe, Reader
-from orchestrator.targets.ssh import address, bootstrap
+from orchestrator.targets.ssh import address, bootstrap, senders
 from orchestrator.targets.ssh.bootstrap import SHELL, PythonFailure, Startup
 from orchestrator.targets.ssh.link import Link
 from orchestrator.targets.ssh.openssh import OpenSSH
@@ -120,7 +119,11 @@ class SshHost(HelperHost):
 
         The host checks the hash before the tree gets its name.
         """
-        upload = helper_files.begin_tree(self, source.tree.hash)
+        with senders.own(self._ctx, self.label, source.tree.hash) as sender:
+            self._send_tree(source, sender)
+
+    def _send_tree(self, source: Source, sender: str) -> None:
+        upload = helper_files.begin_tree(self, source.tree.hash, sender)
         if upload.present:
             return
         options = ["-rlp", "--checksum", "--chmod=F-w", "--delete"]
@@ -128,18 +131,24 @@ class SshHost(HelperHost):
             options.append(f"--link-dest={upload.nearest}")
         names = [entry.path for entry in source.tree.entries]
         self._rsync.upload(options, names, source.folder, upload.partial, lambda count: None)
-        self.ask("finish_tree", tree=source.tree.hash)
+        self.ask("finish_tree", tree=source.tree.hash, sender=sender)
 
     def send_data(self, name: str, fingerprint: str, source: Path, moved: Callable[[int], None]) -> None:
         """Sends data unless the host has this version; hard-links files that its last version has.
 
         If the host's file system keeps times less precisely than the client, rsync compares contents instead.
         """
-        upload = helper_files.begin_data(self, name, fingerprint)
+        with senders.own(self._ctx, self.label, fingerprint) as sender:
+            self._send_data(name, fingerprint, source, sender, moved)
+
+    def _send_data(
+        self, name: str, fingerprint: str, source: Path, sender: str, moved: Callable[[int], None]
+    ) -> None:
+        upload = helper_files.begin_data(self, name, fingerprint, sender)
         if upload.present:
             return
         precision = max(1, upload.precision)
-        expected = self._expected(name, fingerprint, source, precision)
+        expected = senders.expected(name, fingerprint, source, precision)
         options = ["-a", "--copy-links", "--delete", "--no-owner", "--no-group"]
         options.append("--modify-window=-1" if expected == fingerprint else "--checksum")
         if upload.nearest:  # no --append-verify: a hard-linked old version is no partial file
@@ -150,17 +159,9 @@ class SshHost(HelperHost):
         # Without --no-relative, rsync changes the mode of the host's folder.
         options += ["--no-relative"] if names else without_litter()
         self._rsync.upload(options, names, folder, upload.partial, moved)
-        self._expected(name, fingerprint, source, precision)
-        self.ask("finish_data", name=name, fingerprint=fingerprint, precision=precision, expected=expected)
-
-    @staticmethod
-    def _expected(name: str, fingerprint: str, source: Path, precision: int) -> str:
-        """Returns the fingerprint of the data at the host's precision; raises Refused if it was changed."""
-        if precision == 1:
-            return fingerprint
-        if folders.fingerprint(str(source), 1) != fingerprint:
-            raise Refused("changed", f"data {name} changed while it was sent; repeat the command")
-        return folders.fingerprint(str(source), precision)
+        senders.expected(name, fingerprint, source, precision)
+        about = {"name": name, "fingerprint": fingerprint, "sender": sender}
+        self.ask("finish_data", precision=precision, expected=expected, **about)
 
     def send_files(self, source: Path, names: list[str], to: str, moved: Callable[[int], None]) -> None:
         self._rsync.upload(["-L", "-t", "-p", "--partial"], names, source, to, moved)

@@ -1,5 +1,6 @@
 import io
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,43 @@ def test_data_that_another_client_sends_at_the_same_time_is_no_error(
     assert uploads.received(layout, "set", "f2") == {"present": False, "bytes": 1, "files": 1}
     monkeypatch.setattr(os, "listdir", lambda path: [*listed(path), "renamed"])
     assert uploads.begin_data(layout, "set", "f2")["nearest"] == str(complete)
+
+
+def test_two_senders_of_the_same_code_leave_the_files_of_each_other_alone(layout: Layout) -> None:
+    """What rsync has not completed has a name of its own: .NAME.Ab12Cd."""
+    one, two = (Path(uploads.begin_tree(layout, "ab", sender)["partial"]) for sender in ("a-0", "b-0"))
+    for folder in (one, two):
+        folder.mkdir(parents=True)
+        (folder / ".x.Ab12Cd").write_bytes(b"half")
+    uploads.begin_tree(layout, "ab", "a-0")
+    assert ([*one.iterdir()], [path.name for path in two.iterdir()]) == ([], [".x.Ab12Cd"])
+
+
+def test_the_second_sender_of_the_same_code_removes_what_it_sent(layout: Layout) -> None:
+    for sender in ("a-0", "b-0"):
+        partial = Path(uploads.begin_tree(layout, "x", sender)["partial"])
+        partial.mkdir(parents=True)
+        (partial / "a.py").write_bytes(b"1")
+    entries = folders.tree_entries(str(partial), folders.walk(str(partial)))
+    tree = folders.tree(entries).hash
+    for sender in ("a-0", "b-0"):
+        Path(layout.code, f".x.{sender}.partial").rename(Path(layout.code, f".{tree}.{sender}.partial"))
+        uploads.finish_tree(layout, tree, sender)
+    assert [path.name for path in Path(layout.code).iterdir()] == [tree]
+    assert uploads.begin_tree(layout, tree, "c-0")["present"]
+
+
+def test_what_a_client_began_to_send_a_month_ago_is_removed(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Path(uploads.begin_data(layout, "set", "f1", "a-0")["partial"])
+    old.mkdir()
+    uploads.begin_data(layout, "set", "f1", "b-0")
+    assert old.is_dir()
+    now = time.time()
+    monkeypatch.setattr(uploads.time, "time", lambda: now + 31 * 24 * 3600.0)
+    uploads.begin_data(layout, "set", "f1", "b-0")
+    assert not old.exists()
 
 
 def test_a_heartbeat_says_how_much_its_request_has_hashed(tmp_path: Path) -> None:
