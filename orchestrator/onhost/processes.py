@@ -226,10 +226,25 @@ def shared_memory(pids: Iterable[int]) -> set[str]:
     paths = set()
     for pid in pids:
         for line in _content(pid, "maps").decode(errors="replace").split("\n"):
-            start = line.find(_SHARED_MEMORY)
-            if start >= 0 and not line.endswith(_DELETED):
-                paths.add(line[start:])
+            if _SHARED_MEMORY in line and (path := _shared_path(line)):
+                paths.add(path)
     return paths
+
+
+def _shared_path(line: str) -> str:
+    """Returns the path in /dev/shm of a line of /proc/PID/maps; empty for one of another file.
+
+    In a container, or below another root, a file of that path may be another one: device and inode say so.
+    """
+    _, _, _, device, inode, path = [*line.split(None, 5), "", "", "", "", "", ""][:6]
+    if not path.startswith(_SHARED_MEMORY):
+        return ""
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError):
+        return ""
+    own = "%02x:%02x" % (os.major(about.st_dev), os.minor(about.st_dev)), str(about.st_ino)
+    return path if own == (device, inode) else ""
 
 
 def _pids() -> list[int]:

@@ -207,6 +207,27 @@ def test_shared_memory_that_a_run_makes_is_found(shared_file: Path, is_recorded:
         assert str(shared_file) in memory.find([os.getpid()])
 
 
+def test_a_file_below_another_folder_named_dev_shm_is_not_shared(tmp_path: Path, shared_file: Path) -> None:
+    shared_file.touch()
+    elsewhere = tmp_path / "dev" / "shm" / shared_file.name
+    elsewhere.parent.mkdir(parents=True)
+    with map_file(elsewhere):
+        assert str(shared_file) not in processes.shared_memory([os.getpid()])
+
+
+def test_shared_memory_of_a_container_is_not_that_of_the_host(
+    shared_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared_file.touch()
+    about = shared_file.stat()
+    line = "7f0-7f1 rw-s 00000000 %02x:%02x %d   " + str(shared_file)
+    own = line % (os.major(about.st_dev), os.minor(about.st_dev), about.st_ino)
+    other = line % (os.major(about.st_dev), os.minor(about.st_dev) + 1, about.st_ino)
+    for text, found in ((own, {str(shared_file)}), (other, set())):
+        monkeypatch.setattr(processes, "_content", lambda *_, text=text: text.encode())
+        assert processes.shared_memory([1]) == found
+
+
 def test_a_process_whose_name_is_no_text_is_found_like_any_other() -> None:
     """The kernel cuts a name after 15 bytes, also within a letter."""
     name = "open('/proc/self/comm', 'wb').write(b'training-\\xc3'); print(flush=True); input()"
