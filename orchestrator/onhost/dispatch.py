@@ -112,8 +112,7 @@ def _try_first(layout: Layout) -> _Turn | None:
     except Refused as error:
         return _give_up(layout, entry, str(error))
     except OSError as error:
-        if error.errno not in _DAMAGE:
-            raise  # it may pass
+        _require_damage(error)
         return _give_up(layout, entry, str(error))
     run_queue.remove(layout, entry.run)
     if entry.resumes:
@@ -139,13 +138,21 @@ def _give_up(layout: Layout, entry: Entry, why: str) -> _Turn:
     """Records that a run could not be started, unless its supervisor appears after all."""
     paths = layout.run(entry.run)
     launching.kill_session(layout, entry.run)
-    # While this is locked, no supervisor of the run begins.
-    with contextlib.suppress(OSError), files.lock(paths.alive, wait=False) as is_first:
-        if is_first:
-            journal.note(paths, "the run could not be started: %s" % why)
-            _end(paths, entry, "not-started", None)
+    try:
+        with files.lock(paths.alive, wait=False) as is_first:  # no supervisor of the run begins meanwhile
+            if is_first:
+                journal.note(paths, "the run could not be started: %s" % why)
+                _end(paths, entry, "not-started", None)
+    except OSError as error:
+        _require_damage(error)
     run_queue.remove(layout, entry.run)
     return _Turn(entry.run, is_over=False)
+
+
+def _require_damage(error: OSError) -> None:
+    """Raises an error that may pass, as of a full disk: the run goes on waiting."""
+    if error.errno not in _DAMAGE:
+        raise error
 
 
 def stop(layout: Layout, run_id: str, by: str, now: bool) -> runs.Stopped:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from orchestrator.onhost import (
     files,
     instance_limits,
     launching,
+    reserved_space,
     run_queue,
     runs,
 )
@@ -74,6 +76,25 @@ def test_a_damaged_run_at_the_head_of_the_queue_stops_no_other(box: Box, damaged
     assert dispatch.advance(box.layout) == [run_id(1)]
     assert run_queue.entries(box.layout) == []
     assert run_id(1) in box.pids
+
+
+def test_on_a_full_disk_a_run_without_recorded_end_goes_on_waiting(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    box.add(run_id(0))
+    Path(box.layout.run(run_id(0)).lease, "folder").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(reserved_space, "write_json", fail)
+        with pytest.raises(OSError, match="No space left"):
+            dispatch.advance(box.layout)
+    assert [entry.run for entry in run_queue.entries(box.layout)] == [run_id(0)]
+    dispatch.advance(box.layout)
+    state = State.load(box.layout.run(run_id(0)).state)
+    assert state
+    assert state.reason == "not-started"
 
 
 def test_stop_removes_a_queued_run_and_its_secrets(box: Box) -> None:
