@@ -108,8 +108,9 @@ class Mirror:
         if self._pause.goes_on(now):
             return False
         try:
-            for unit in self._units(now, has_ended):
-                self._copy(unit, has_ended)
+            denied = [path for unit in self._units(now, has_ended) for path in self._copy(unit)]
+            if denied:
+                raise Refused("s3", "%s may not be read by the user of the host" % denied[0])
             self._failures = 0
             self._save("complete" if has_ended else "copying", None)
             return has_ended
@@ -140,8 +141,11 @@ class Mirror:
             units.append(Unit("last", [int(now)]))
         return [unit for unit in units if self._record.done.get(unit.which) != unit.version]
 
-    def _copy(self, unit: Unit, has_ended: bool) -> None:
-        """Pins the files of a unit, copies those that S3 lacks, and verifies them there."""
+    def _copy(self, unit: Unit) -> list[str]:
+        """Pins the files of a unit, copies those that S3 lacks, and verifies them there.
+
+        Returns those that may not be read: the unit is then not done.
+        """
         self._tool = self._tool or s3_tool.ensure(self._layout)
         if self._target.credentials == "session" and not self._secrets:
             why = "the credentials of the session are not stored on the host"
@@ -153,10 +157,10 @@ class Mirror:
             for is_last in (False, True):
                 part = [one for one in changed if (os.path.basename(one["path"]) in _LAST) == is_last]
                 self._send(stage["folder"], part)
-            if stage["denied"]:
-                raise Refused("s3", "%s may not be read by the user of the host" % stage["denied"][0])
-            self._record.done[unit.which] = unit.version
+            if not stage["denied"]:
+                self._record.done[unit.which] = unit.version
             self._save("copying", None)
+            return stage["denied"]
         finally:
             staging.unstage(self._layout, self._run_id, stage["token"])
 
