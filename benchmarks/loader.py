@@ -124,7 +124,7 @@ def drawn(records: list[Record], cache: Cache, count: int) -> Wanted:
     """Random clips, spread over the videos."""
     draw = np.random.default_rng(0)
     some = [records[place % len(records)] for place in range(count)]
-    return [(r, clips.places(draw.random(), FRAMES, 1, cache.rows[r.id].frames)) for r in some]
+    return [(r, clips.frame_indices(draw.random(), FRAMES, 1, cache.rows[r.id].frames)) for r in some]
 
 
 def compare(records: list[Record], folder: Path, opencv: ModuleType | None) -> dict[str, float]:

@@ -181,8 +181,8 @@ def check_folders(described: Description, data: Mapping[str, str], exist: bool) 
 def initial_of(config: LoopConfig, data: Mapping[str, str]) -> Path | None:
     """The checkpoint or weights that a run starts from: the data that the client sent, or the option."""
     option = config.init_from
-    place = data.get(INIT) or option
-    return Path(place) if place else None
+    path = data.get(INIT) or option
+    return Path(path) if path else None
 
 
 def folders_of(described: Description, data: Mapping[str, str]) -> dict[str, Path]:
@@ -221,9 +221,9 @@ def _check_all(job: _Job, verdict: Verdict) -> None:
     if opened is None or health.has_error(verdict.findings):
         verdict.skipped = [check.code for check in (on_model if opened else checks)]
         return
-    for place, check in enumerate(on_model, 1):
+    for number, check in enumerate(on_model, 1):
         verdict.ask(check, opened)
-        job.events("progress", phase="check", step=place, of=len(on_model))
+        job.events("progress", phase="check", step=number, of=len(on_model))
 
 
 def _open(job: _Job, verdict: Verdict) -> "Trainer | None":

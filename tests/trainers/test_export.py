@@ -77,8 +77,8 @@ def test_a_program_is_never_put_into_a_checkpoint_or_below_a_file(tmp_path):
     (tmp_path / "file").touch()
     for to in (place, place / "m.pt2", tmp_path / "file"):
         with pytest.raises(export.NoExport):
-            export.places(to)
-    assert export.places(tmp_path / "m.pt2") == (tmp_path / "m.pt2", tmp_path / "m.json")
+            export.output_paths(to)
+    assert export.output_paths(tmp_path / "m.pt2") == (tmp_path / "m.pt2", tmp_path / "m.json")
 
 
 def exported(place: Path, to: Path) -> tuple[Callable[..., Tensor], dict[str, Any]]:

@@ -200,7 +200,7 @@ def test_one_stray_file_among_hundreds_of_folders_is_named(trainer, tmp_path):
     stray.write_text("label\nhappy\n")
     assert data.sizes() == before
     (refusal,) = data.scan().refused
-    assert refusal.place == str(stray)
+    assert refusal.location == str(stray)
 
 
 MANIFEST = "path,split\n" + "".join(

@@ -156,11 +156,11 @@ def test_two_runs_may_start_from_the_same_teacher_at_once(taught, tmp_path, monk
     make = lambda: runs.opened("mobilenet-v3", taught, tmp_path / "work")  # noqa: E731
     publish, other = packed._publish, []
 
-    def late(temporary: Path, folder: Path, replace: bool) -> None:
+    def late(temporary: Path, folder: Path) -> None:
         if not other:
             other.append(None)
             other[0] = make()
-        publish(temporary, folder, replace)
+        publish(temporary, folder)
 
     monkeypatch.setattr(packed, "_publish", late)
     first = make()

@@ -208,7 +208,7 @@ def test_face_boxes_are_required_for_every_video(videos, tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(st.floats(0, 1), st.integers(2, 64), st.integers(1, 4), st.integers(8, 300))
 def test_clip_frames_are_in_order_and_span_the_video(start, frames, stride, length):
-    expected = clips.places(start, frames, stride, length)
+    expected = clips.frame_indices(start, frames, stride, length)
     assert len(expected) == frames
     assert expected.min() >= 0
     assert expected.max() < length

@@ -32,20 +32,20 @@ def usual(columns: Sequence[str], lines: Lines) -> tuple[list[str], Lines]:
         known |= dict(zip(names.COUNTED, names.ALL, strict=True))
     extra = {word: name for word, name in names.SPELLINGS.items() if name not in columns}
     columns = [known.get(name, extra.get(name.lower(), name)) for name in columns]
-    hot = [place for place, name in enumerate(columns) if emotions.meaning(name)]
+    hot = [index for index, name in enumerate(columns) if emotions.meaning(name)]
     if LABEL in columns or len(hot) < 2:
         return list(columns), lines
-    rest = [place for place in range(len(columns)) if place not in hot]
+    rest = [index for index in range(len(columns)) if index not in hot]
     made: Lines = []
     for line, cells in lines:
         if len(cells) != len(columns):
             made.append((line, cells))
             continue
-        named = [columns[place] for place in hot if number(cells[place]) == 1.0]
-        others = [place for place in hot if number(cells[place]) not in (0.0, 1.0)]
+        named = [columns[index] for index in hot if number(cells[index]) == 1.0]
+        others = [index for index in hot if number(cells[index]) not in (0.0, 1.0)]
         label = named[0] if len(named) == 1 and not others else f"{len(named)} emotions at once"
-        made.append((line, [*(cells[place] for place in rest), label]))
-    return [*(columns[place] for place in rest), LABEL], made
+        made.append((line, [*(cells[index] for index in rest), label]))
+    return [*(columns[index] for index in rest), LABEL], made
 
 
 def _squash(name: str) -> str:
@@ -57,13 +57,13 @@ _SQUASHED = {_squash(name): name for name in names.ALL}
 
 def _named(columns: Sequence[str], lines: Lines) -> tuple[list[str], Lines]:
     ends = {0, len(columns) - 1}  # elsewhere, a name is missing
-    unnamed = {place for place in ends if columns and _UNNAMED.fullmatch(columns[place])}
-    kept = [place for place in range(len(columns)) if place not in unnamed]
+    unnamed = {index for index in ends if columns and _UNNAMED.fullmatch(columns[index])}
+    kept = [index for index in range(len(columns)) if index not in unnamed]
     if not unnamed:
         return list(columns), lines
     width = len(columns)
     picked = [(n, [cells[i] for i in kept] if len(cells) == width else cells) for n, cells in lines]
-    return [columns[place] for place in kept], picked
+    return [columns[index] for index in kept], picked
 
 
 _UNNAMED = re.compile(r"(Unnamed: \d+)?")
@@ -98,8 +98,8 @@ def header(columns: Sequence[str], required: Sequence[str], labelled: bool) -> b
     if missing:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise Unusable("lacks columns", ", ".join(missing[:5]) + more, code="schema.layout")
-    places = [names.ALL.index(name) for name in columns if name in names.ALL]
-    return places == sorted(places)
+    indices = [names.ALL.index(name) for name in columns if name in names.ALL]
+    return indices == sorted(indices)
 
 
 def number(text: Any) -> float | None:

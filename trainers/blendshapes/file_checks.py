@@ -73,8 +73,8 @@ def scan(folders: Mapping[str, Path], config: Config) -> Survey:
     split_of = splitting.split_rows(listing.rows, config)
     dropped = duplicates.to_drop(duplicates.find(listing.rows, split_of), split_of)
     if config.duplicates == "drop" and dropped:
-        places = {(str(refusal.path), refusal.line) for refusal in dropped}
-        rows = tuple(row for row in listing.rows if (str(row.path), row.line) not in places)
+        lines = {(str(refusal.path), refusal.line) for refusal in dropped}
+        rows = tuple(row for row in listing.rows if (str(row.path), row.line) not in lines)
         listing = replace(listing, rows=rows, refused=(*listing.refused, *dropped))
     if excess := splitting.excess(listing.rows, split_of, config):
         rows = tuple(row for row in listing.rows if row.id not in excess)

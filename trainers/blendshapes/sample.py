@@ -45,7 +45,7 @@ SHIFT: dict[str, dict[str, float]] = {
 }
 """Shift of each class's mean, in standard deviations, by the first part of the blendshape's name."""
 
-RIGHT = [place for place, name in enumerate(names.ALL) if name.endswith("Right")]
+RIGHT = [index for index, name in enumerate(names.ALL) if name.endswith("Right")]
 """The columns of the right half of a face; each follows that of the left half."""
 
 SHARES = {"happy": 0.40, "sad": 0.22, "neutral": 0.30, "angry": 0.05, "surprise": 0.03}
@@ -68,8 +68,8 @@ def _beta(draw: np.random.Generator, mean: np.ndarray, std: np.ndarray) -> np.nd
 def face(draw: np.random.Generator, label: str) -> np.ndarray:
     """Return the synthetic scores (52,) float64 of a face with this emotion."""
     values = _beta(draw, _mean(label), np.array(STD))
-    for place in RIGHT:  # the two sides of a face are correlated
-        values[place] = 0.8 * values[place - 1] + 0.2 * values[place]
+    for index in RIGHT:  # the two sides of a face are correlated
+        values[index] = 0.8 * values[index - 1] + 0.2 * values[index]
     return _together(draw, label, values)
 
 
@@ -77,9 +77,9 @@ def face(draw: np.random.Generator, label: str) -> np.ndarray:
 def _mean(label: str) -> np.ndarray:
     """Return the mean scores (52,) of the faces with this emotion; read-only."""
     mean, std = np.array(MEAN), np.array(STD)
-    for place, name in enumerate(names.ALL):
+    for index, name in enumerate(names.ALL):
         shift = sum(by for start, by in SHIFT[label].items() if name.startswith(start))
-        mean[place] = np.clip(mean[place] + shift * std[place], 0.05 * mean[place], 0.97)
+        mean[index] = np.clip(mean[index] + shift * std[index], 0.05 * mean[index], 0.97)
     return mean
 
 
@@ -100,8 +100,8 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
 
     Returns the folder, the number of rows and the lines that are broken on purpose.
     """
-    place = folder / "blendshapes"
-    place.mkdir(parents=True, exist_ok=True)
+    target = folder / "blendshapes"
+    target.mkdir(parents=True, exist_ok=True)
     person, broken = 0, []
     for number, (split, share) in enumerate(SPLITS.items()):
         draw = np.random.default_rng(rng.derive_seed(seed, 11, number))
@@ -111,10 +111,10 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
             rows += [_row(draw, split, f"p{person:05d}", shot) for shot in range(FACES_OF_ONE)]
         if split == "train":
             broken = _break(rows)
-        write_csv(place / f"{split}.csv", rows)
+        write_csv(target / f"{split}.csv", rows)
         events("progress", phase="prepare", step=number + 1, of=len(SPLITS))
     lines = [f"train.csv:{line}" for line in broken]
-    return {"folders": {"blendshapes": str(place)}, "rows": person * FACES_OF_ONE, "broken": lines}
+    return {"folders": {"blendshapes": str(target)}, "rows": person * FACES_OF_ONE, "broken": lines}
 
 
 def _row(draw: np.random.Generator, split: str, person: str, shot: int) -> list[object]:
@@ -141,7 +141,7 @@ def _break(rows: list[list[object]]) -> list[int]:
         (4, smile, 1.7),
         (5, smile, ""),
     ]
-    for place, column, value in faults:
-        rows[place][column] = value
+    for row, column, value in faults:
+        rows[row][column] = value
     del rows[6][-4:]
-    return [place + 2 for place in (*(fault[0] for fault in faults), 6)]
+    return [row + 2 for row in (*(fault[0] for fault in faults), 6)]

@@ -151,10 +151,10 @@ class BlendshapesTrainer(ClassifierTrainer):
     def proof(self, model: nn.Module) -> dict[str, Any]:
         """Return up to eight raw rows of the validation split with their logits, which `restore` compares."""
         rows = self.splits["val"]
-        places = sorted({int(i) for i in np.linspace(0, len(rows) - 1, PROOF_ROWS)})
-        raw = torch.from_numpy(values_of([rows[i] for i in places], self.config))
+        indices = sorted({int(i) for i in np.linspace(0, len(rows) - 1, PROOF_ROWS)})
+        raw = torch.from_numpy(values_of([rows[i] for i in indices], self.config))
         answers = application_answers(copy.deepcopy(model).cpu(), raw)
-        return {"rows": self.names("val", places), "raw": raw.tolist(), "logits": answers.tolist()}
+        return {"rows": self.names("val", indices), "raw": raw.tolist(), "logits": answers.tolist()}
 
     @classmethod
     def restore(cls, saved: Checkpoint) -> "BlendshapesTrainer":
@@ -184,11 +184,11 @@ class BlendshapesTrainer(ClassifierTrainer):
         """Yield the features and label, or the error, of every row of a file."""
         _, entries = files.read(path, self.config, labelled=False)
         for entry in entries:
-            place = f"{path}:{entry.line}"
+            location = f"{path}:{entry.line}"
             if isinstance(entry, Refusal):
-                yield Reading(place, error=entry.why)
+                yield Reading(location, error=entry.why)
             else:
-                yield Reading(place, entry.values, entry.label if entry.label in names.LABELS else None)
+                yield Reading(location, entry.values, entry.label if entry.label in names.LABELS else None)
 
     def answer(self, logits: Tensor) -> dict[str, Any]:
         """Return the class and probabilities of one sample, and its logits (C,)."""
@@ -215,8 +215,8 @@ class BlendshapesTrainer(ClassifierTrainer):
         """Return the scores of `evaluate`, including those of the logistic regression."""
         truth = np.array([self.label(row) for row in records])
         probabilities = self.regression.probabilities(values_of(records, self.config))
-        places = [row.id for row in records], [row.group for row in records]
-        baseline = scores.scores(truth, probabilities, self.classes, *places, self.config.seed)
+        names_and_groups = [row.id for row in records], [row.group for row in records]
+        baseline = scores.scores(truth, probabilities, self.classes, *names_and_groups, self.config.seed)
         values = {"name": self.baseline_name, "values": baseline["values"]}
         return {**super().report(other, records), "baseline": values}
 

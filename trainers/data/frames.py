@@ -35,8 +35,8 @@ class Frames:
 
 def mask(lengths: Tensor, steps: int, device: torch.device) -> Tensor:
     """(B, T) float32: 1 for frames below each length, else 0."""
-    places = torch.arange(steps, device=device)
-    return (places[None, :] < lengths.to(device)[:, None]).float()
+    indices = torch.arange(steps, device=device)
+    return (indices[None, :] < lengths.to(device)[:, None]).float()
 
 
 class FrameNormaliser:

@@ -36,10 +36,10 @@ class Layout:
             raise BadLayout(f"the groups are {', '.join(SIZES)}, not {', '.join(self.groups)}")
         spans = sorted((*span, name) for name, span in self.groups.items())
         ends = [0, *(end for _, end, _ in spans)]
-        for place, (first, end, name) in enumerate(spans):
-            if first != ends[place] or end - first != SIZES[name]:
+        for index, (first, end, name) in enumerate(spans):
+            if first != ends[index] or end - first != SIZES[name]:
                 raise BadLayout(
-                    f"{name} is {first}:{end}; it has {SIZES[name]} columns and begins at {ends[place]}"
+                    f"{name} is {first}:{end}; it has {SIZES[name]} columns and begins at {ends[index]}"
                 )
 
     @classmethod

@@ -26,7 +26,7 @@ _FILE = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 
-PLACES = ("", "annotations", "annotations/manual")
+SUBFOLDERS = ("", "annotations", "annotations/manual")
 """Subfolders of the data folder that may hold the annotations."""
 
 _COLUMNS = (("id", "name"), ("signer", "speaker"), ("annotation", "orth"))
@@ -59,8 +59,8 @@ def protocols(folder: Path) -> dict[str, dict[str, Path]]:
     files of a folder are of one split.
     """
     files_by_split: dict[str, dict[str, Path]] = {}
-    for place in PLACES:
-        here = _corpus_files(folder / place)
+    for subfolder in SUBFOLDERS:
+        here = _corpus_files(folder / subfolder)
         for name, files in here.items():
             files_by_split.setdefault(name, files)
     return files_by_split
@@ -87,11 +87,11 @@ def read(files: Mapping[str, Path]) -> list[Sentence]:
     sentences = []
     for split, path in ordered:
         for number, sentence in _read(path, split):
-            place = f"{path.name}:{number}"
-            other, there = earlier.setdefault(sentence.id, (split, place))
-            if there != place:
+            location = f"{path.name}:{number}"
+            other, other_location = earlier.setdefault(sentence.id, (split, location))
+            if other_location != location:
                 how = f"appears twice in {split}" if other == split else f"is in {other} and in {split}"
-                raise BadCorpus(f"{sentence.id} {how}: {there} and {place}")
+                raise BadCorpus(f"{sentence.id} {how}: {other_location} and {location}")
             sentences.append(sentence)
     return sentences
 

@@ -69,7 +69,7 @@ class Refusal:
         return f"{self.path.name}:{self.line}" if self.line else self.path.name
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """The full source, and the line."""
         return f"{self.source}:{self.line}" if self.line else self.source
 

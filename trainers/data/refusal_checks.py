@@ -114,7 +114,7 @@ def report(listing: Listed, tables: Sequence[dict[str, Any]]) -> dict[str, Any]:
     by_reason = [[other for other in listing.refused if other.reason == reason.text] for reason in why]
     first_ones = [refusal for some in by_reason for refusal in some[:NAMED]]
     others = [refusal for some in by_reason for refusal in some[NAMED:LISTED]]
-    named = [{"file": refusal.place, "why": refusal.why} for refusal in (*first_ones, *others)]
+    named = [{"file": refusal.location, "why": refusal.why} for refusal in (*first_ones, *others)]
     rows = [(text, str(count), first.name) for text, count, first in why]
     last = table(f"{listing.noun.capitalize()} not used", ("why", listing.noun, "first"), rows)
     used = sum(len(records) for records in listing.splits.values())

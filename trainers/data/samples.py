@@ -23,8 +23,8 @@ def recording_names(recordings: int, actors: int) -> Iterator[emotions.Name]:
     for person in range(1, actors + 1):
         for code in codes:
             for turn in range(min(each // 2, 4)):
-                place = (f"0{turn % 2 + 1}", f"0{turn // 2 + 1}")
-                yield emotions.Ravdess("02", "01", code, "01", *place, f"{person:02d}")
+                repetition = (f"0{turn % 2 + 1}", f"0{turn // 2 + 1}")
+                yield emotions.Ravdess("02", "01", code, "01", *repetition, f"{person:02d}")
         for code in emotions.CREMA_EMOTIONS:
             for turn in range(min(each - each // 2, 12)):
                 sentence = emotions.CREMA_SENTENCES[(turn + person) % 12]

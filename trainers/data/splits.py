@@ -135,8 +135,8 @@ def by_actor(actors: Mapping[str, str], seed: int, val: float, test: float) -> d
         members = [actor for actor, where in actors.items() if where == stratum]
         members.sort(key=lambda actor: _rank(seed, actor))
         first, second = (_count(share, len(members)) for share in (test, val))
-        for place, actor in enumerate(members):
-            split_of[actor] = "test" if place < first else "val" if place < first + second else "train"
+        for index, actor in enumerate(members):
+            split_of[actor] = "test" if index < first else "val" if index < first + second else "train"
     return split_of
 
 

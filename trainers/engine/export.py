@@ -59,7 +59,7 @@ class Exportable:
         return answer
 
 
-def places(to: Path) -> tuple[Path, Path]:
+def output_paths(to: Path) -> tuple[Path, Path]:
     """The paths of program and description; `to` is a file name that ends in `.pt2`, or a folder.
 
     Raises NoExport.
@@ -79,7 +79,7 @@ def write(saved: checkpoint.Checkpoint, example: Exportable, to: Path) -> dict[s
     Returns both paths and the largest difference. Raises NoExport if it exceeds TOLERANCE. Example inputs
     that are too large for the JSON file are written to `<name>.proof.safetensors`.
     """
-    program, description = places(to)
+    program, description = output_paths(to)
     example.module.eval().requires_grad_(False)
     program.parent.mkdir(parents=True, exist_ok=True)
     temporary = program.with_name(f".{program.name}.{os.getpid()}.tmp.pt2")

@@ -66,23 +66,23 @@ def require(trainer: Trainer) -> Initial | None:
 
 
 def _compare(trainer: Trainer) -> tuple[list[Finding], Initial | None]:
-    place, head_may_differ = trainer.initial, trainer.config.init_head == "skip"
-    if place is None:
+    source_path, head_may_differ = trainer.initial, trainer.config.init_head == "skip"
+    if source_path is None:
         return [], None
     try:
-        source = _read(place)
+        source = _read(source_path)
     except checkpoint.Damaged as fault:
         return [health.error("init.fit", str(fault), "fetch it again, or name another", KEY)], None
     name = source.manifest.get("trainer", trainer.name)
     if name != trainer.name:
-        message = f"{place} is a checkpoint of {name}, this run trains {trainer.name}"
+        message = f"{source_path} is a checkpoint of {name}, this run trains {trainer.name}"
         return [health.error("init.fit", message, FIX, KEY)], None
     problems = _problems(trainer, source)
     head = {key: why for key, why in problems.items() if key.startswith(f"{trainer.head}.")}
     rest = {key: why for key, why in problems.items() if key not in head}
     refused = rest if head_may_differ else problems
     if refused:
-        message = f"{place} does not fit the model: {'; '.join(refused.values())}"
+        message = f"{source_path} does not fit the model: {'; '.join(refused.values())}"
         fix = FIX if rest else "init_head: skip trains a new head, or keep the classes of the checkpoint"
         return [health.error("init.fit", message, fix, KEY)], None
     kept = {*head, *trainer.own_buffers}
@@ -92,18 +92,18 @@ def _compare(trainer: Trainer) -> tuple[list[Finding], Initial | None]:
     return [*_skipped(initial), *_leaks(trainer, source)], initial
 
 
-def _read(place: Path) -> _Source:
+def _read(source_path: Path) -> _Source:
     """Read and verify a checkpoint, a fetched run, a file of weights or a folder of one. Raises Damaged."""
-    folder = checkpoint.find(place)
+    folder = checkpoint.find(source_path)
     if (folder / checkpoint.MANIFEST).exists():
         saved = checkpoint.read(folder)
         facts = {key: saved.manifest.get(key) for key in ("trainer", "step", "code_tree", "data")}
         return _Source(
             folder, _weights(folder / checkpoint.MODEL), {**facts, "manifest": saved.digest}, saved.manifest
         )
-    files = [place] if place.is_file() else sorted(place.glob(f"*{SUFFIX}"))
+    files = [source_path] if source_path.is_file() else sorted(source_path.glob(f"*{SUFFIX}"))
     if len(files) != 1 or files[0].suffix != SUFFIX:
-        raise checkpoint.Damaged(f"{place} is neither a checkpoint nor a {SUFFIX} file")
+        raise checkpoint.Damaged(f"{source_path} is neither a checkpoint nor a {SUFFIX} file")
     facts = {"file": files[0].name, "sha256": checkpoint.sha256(files[0])}
     return _Source(files[0], _weights(files[0]), facts)
 

@@ -44,9 +44,9 @@ class Plan:
 
     def batch(self, step: int) -> list[Key]:
         """The keys of a step (counted from 0), for all processes together."""
-        epoch, place = divmod(step, self.steps_per_epoch)
+        epoch, batch = divmod(step, self.steps_per_epoch)
         order = _order(self.size, self.seed, epoch)
-        start = place * self.batch_size
+        start = batch * self.batch_size
         return [(epoch, int(index)) for index in order[start : start + self.batch_size]]
 
 

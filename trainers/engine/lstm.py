@@ -89,8 +89,8 @@ def _read_padded(lstm: nn.LSTM, values: Tensor, lengths: Tensor) -> Tensor:
     return values
 
 
-def _taken(values: Tensor, places: Tensor) -> Tensor:
-    return values.gather(1, places.expand(-1, -1, values.shape[2]))
+def _taken(values: Tensor, positions: Tensor) -> Tensor:
+    return values.gather(1, positions.expand(-1, -1, values.shape[2]))
 
 
 def _one_way(lstm: nn.LSTM, values: Tensor, suffix: str) -> Tensor:

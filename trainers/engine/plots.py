@@ -96,7 +96,7 @@ def confusion(figure: Any, classes: Sequence[str], counts: Sequence[Sequence[flo
     """The confusion matrix: rows are the truth; colour is the share of the row, numbers are counts."""
     table = np.asarray(counts, dtype=float)
     kept = np.sort(np.argsort(-table.sum(1), kind="stable")[:MOST_CLASSES])
-    table, names = table[np.ix_(kept, kept)], [classes[place] for place in kept]
+    table, names = table[np.ix_(kept, kept)], [classes[index] for index in kept]
     shares = table / np.maximum(1.0, table.sum(1, keepdims=True))
     axes = figure.subplots()
     image = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
@@ -113,11 +113,11 @@ def confusion(figure: Any, classes: Sequence[str], counts: Sequence[Sequence[flo
 def per_class(figure: Any, classes: Mapping[str, Mapping[str, float]]) -> None:
     """Precision, recall and F1 of the most frequent classes."""
     names = sorted(classes, key=lambda name: -float(classes[name].get("count") or 0))[:MOST_CLASSES]
-    axes, places = figure.subplots(), np.arange(len(names))
+    axes, positions = figure.subplots(), np.arange(len(names))
     for number, metric in enumerate(("precision", "recall", "f1")):
         heights = [float(classes[name].get(metric) or 0.0) for name in names]
-        axes.bar(places + 0.27 * (number - 1), heights, 0.27, label=metric)
-    axes.set_xticks(places, names, rotation=45, ha="right")
+        axes.bar(positions + 0.27 * (number - 1), heights, 0.27, label=metric)
+    axes.set_xticks(positions, names, rotation=45, ha="right")
     axes.set_ylim(0, 1)
     axes.legend()
 
@@ -190,21 +190,21 @@ def curves(figure: Any, series: Series) -> None:
 
 
 def varied(columns: Columns, most: int) -> list[int]:
-    """The places of the columns whose class means differ most, relative to their spread."""
+    """The indices of the columns whose class means differ most, relative to their spread."""
     labels = np.asarray(columns.labels)
     means = np.stack([columns.values[labels == label].mean(0) for label in sorted(set(columns.labels))])
     spread = columns.values.std(0)
     strength = np.where(spread > 0, means.std(0) / np.maximum(spread, 1e-12), 0.0)
-    return [int(place) for place in np.argsort(-strength, kind="stable")[:most]]
+    return [int(index) for index in np.argsort(-strength, kind="stable")[:most]]
 
 
 def distributions(figure: Any, columns: Columns) -> None:
     """The distribution by class of the twelve columns that differ most between the classes."""
     labels, names = np.asarray(columns.labels), sorted(set(columns.labels))
     grid = figure.subplots(3, 4, squeeze=False)
-    for axes, place in zip(grid.flat, varied(columns, 12), strict=False):
-        axes.boxplot([columns.values[labels == name, place] for name in names], tick_labels=names, sym=".")
-        axes.set_title(columns.names[place], fontsize=8)
+    for axes, index in zip(grid.flat, varied(columns, 12), strict=False):
+        axes.boxplot([columns.values[labels == name, index] for name in names], tick_labels=names, sym=".")
+        axes.set_title(columns.names[index], fontsize=8)
         axes.tick_params(labelsize=7)
 
 
@@ -215,15 +215,15 @@ def correlation(figure: Any, columns: Columns) -> None:
     table = np.atleast_2d(np.corrcoef(columns.values[:, kept], rowvar=False))
     image = axes.imshow(table, vmin=-1.0, vmax=1.0, cmap="RdBu_r")
     figure.colorbar(image, label="correlation")
-    names = [columns.names[int(place)] for place in kept]
+    names = [columns.names[int(index)] for index in kept]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=5)
     axes.set_yticks(range(len(names)), names, fontsize=5)
 
 
 def scatter(figure: Any, columns: Columns) -> None:
     """Pairs of the four columns that differ most between the classes, coloured by class."""
-    labels, places = np.asarray(columns.labels), varied(columns, 4)
-    pairs = [(a, b) for number, a in enumerate(places) for b in places[number + 1 :]]
+    labels, indices = np.asarray(columns.labels), varied(columns, 4)
+    pairs = [(a, b) for number, a in enumerate(indices) for b in indices[number + 1 :]]
     grid = figure.subplots(2, 3, squeeze=False)
     for axes, (across, up) in zip(grid.flat, pairs, strict=False):
         for name in sorted(set(columns.labels)):

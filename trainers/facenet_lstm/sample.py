@@ -107,8 +107,8 @@ def _break(folder: Path, faces: Faces) -> list[str]:
         "ravdess/Actor_20/02-01-02-01-02-02-20": lambda a: a,
         "ravdess/Actor_20/02-01-08-01-02-02-20": lambda a: a,
     }
-    for place, way in ways.items():
-        path = folder / f"{place}.npz"
+    for name, way in ways.items():
+        path = folder / f"{name}.npz"
         write_npz(path, way(arrays(stem(path.name), good)))
     _truncate(folder, good)
     return [*ways, *_TORN]
@@ -118,8 +118,8 @@ _TORN = ("ravdess/Actor_20/02-01-05-02-02-02-20", f"crema/1020_IEO_HAP_HI{SUFFIX
 
 
 def _truncate(folder: Path, good: np.ndarray) -> None:
-    for place, share in zip(_TORN, (0.5, 0.0), strict=True):
-        path = folder / f"{place}.npz"
+    for name, share in zip(_TORN, (0.5, 0.0), strict=True):
+        path = folder / f"{name}.npz"
         write_npz(path, arrays(stem(path.name), good))
         content = path.read_bytes()
         path.write_bytes(content[: int(share * len(content))])

@@ -146,10 +146,10 @@ class Student(nn.Module):
         widths = PRESETS[preset]
         self.layout = layout
         self.encoders = nn.ModuleDict()
-        for place, name in enumerate(MODALITIES):
+        for index, name in enumerate(MODALITIES):
             out = widths.encoders[name]
             hidden = min(widths.most, (WIDTHS[name] + out) // 2)
-            self.encoders[name] = Encoder(WIDTHS[name], hidden, out, dropout, place)
+            self.encoders[name] = Encoder(WIDTHS[name], hidden, out, dropout, index)
         self.cross = CrossModal({name: widths.encoders[name] for name in MODALITIES}) if cross else None
         self.stem = Normed(sum(widths.encoders.values()), STEM, 3, 2, act="hard")
         self.blocks = nn.ModuleList()
@@ -175,8 +175,8 @@ class Student(nn.Module):
         values = (torch.cat(list(parts.values()), -1) * frames.valid).transpose(1, 2)
         steps, device, half = values.shape[2], values.device, halved(frames.lengths)
         valids = [
-            mask(length, places, device)[:, None]
-            for length, places in ((half, (steps + 1) // 2), (halved(half), ((steps + 1) // 2 + 1) // 2))
+            mask(length, count, device)[:, None]
+            for length, count in ((half, (steps + 1) // 2), (halved(half), ((steps + 1) // 2 + 1) // 2))
         ]
         values = self.stem(values, valids[0])
         level = 0

@@ -28,7 +28,7 @@ class Clip:
     look: np.ndarray
 
 
-def places(start: float, frames: int, stride: int, length: int) -> np.ndarray:
+def frame_indices(start: float, frames: int, stride: int, length: int) -> np.ndarray:
     """Return the frame numbers (T,) int64 of a clip in a video of `length` frames.
 
     `start` is the clip's position: 0 at the beginning, 1 at the end. If the video is shorter than the clip,
@@ -41,14 +41,14 @@ def places(start: float, frames: int, stride: int, length: int) -> np.ndarray:
 
 def spread(config: Config, length: int, count: int) -> list[np.ndarray]:
     """Return the frame numbers of `count` clips, spread evenly from the beginning of a video to its end."""
-    starts = [0.5] if count == 1 else [place / (count - 1) for place in range(count)]
-    return [places(start, config.frames, config.stride, length) for start in starts]
+    starts = [0.5] if count == 1 else [number / (count - 1) for number in range(count)]
+    return [frame_indices(start, config.frames, config.stride, length) for start in starts]
 
 
 def draw(config: Config, length: int, word: int) -> Clip:
     """Return a training clip, a pure function of the options, the video's length and the seed `word`."""
     draws = np.random.default_rng(word)
-    frames = places(draws.random(), config.frames, config.stride, length)
+    frames = frame_indices(draws.random(), config.frames, config.stride, length)
     dropped = draws.random(config.frames) < config.drop_frames
     dropped[0] = False
     # A dropped frame is replaced by the last one before it that is kept.

@@ -165,10 +165,10 @@ class SlowFast(nn.Module):
         slow, fast = (
             part.flatten(0, 1).contiguous(memory_format=torch.channels_last) for part in (sparse, clips)
         )
-        for place, (slow_stage, fast_stage) in enumerate(zip(*self.pathways, strict=True)):
+        for stage_index, (slow_stage, fast_stage) in enumerate(zip(*self.pathways, strict=True)):
             slow, fast = slow_stage(slow, slowly), fast_stage(fast, frames)
-            if place < len(self.fusions):
-                lateral: Tensor = self.fusions[place](fast, frames)
+            if stage_index < len(self.fusions):
+                lateral: Tensor = self.fusions[stage_index](fast, frames)
                 across = lateral.view(number, -1, *lateral.shape[1:])[:, :slowly]
                 slow = torch.cat([slow, across.flatten(0, 1)], 1)
         return _pooled(slow, number), _pooled(fast, number)
@@ -215,12 +215,14 @@ def _pathway(
     `read` are the input channels of each stage, `out` the output channels of the stem and each stage.
     """
     parts: list[nn.Module] = [Stem(out[0], kernel)]
-    for place, depth in enumerate(shape.depths):
-        width, wide = read[place], out[place + 1]
+    for stage_index, depth in enumerate(shape.depths):
+        width, wide = read[stage_index], out[stage_index + 1]
         stage = Stage()
         for number in range(depth):
-            stride = 2 if number == 0 and place > 0 else 1
-            stage.append(Block(width if number == 0 else wide, wide, over_time[place], stride, shape.squeeze))
+            stride = 2 if number == 0 and stage_index > 0 else 1
+            stage.append(
+                Block(width if number == 0 else wide, wide, over_time[stage_index], stride, shape.squeeze)
+            )
         parts.append(stage)
     return nn.ModuleList(parts)
 

@@ -38,11 +38,11 @@ def frames(seed: int, feeling: int, actor: int, number: int) -> np.ndarray:
     middle = np.array([WIDTH / 2, HEIGHT / 2]) + draw.uniform(-2, 2, 2)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     out = np.empty((FRAMES, HEIGHT, WIDTH, 3))
-    for place, at in enumerate(swing):
+    for frame, at in enumerate(swing):
         radius = 11.0 + 4.0 * at * ways[2]
         across, down = x - middle[0] - 7.0 * at * ways[0], y - middle[1] - 7.0 * at * ways[1]
         face = (across**2 + (down * 0.85) ** 2 < radius**2)[..., None]
-        out[place] = np.where(face, skin, back + 0.5 * habit)
+        out[frame] = np.where(face, skin, back + 0.5 * habit)
     return np.clip(out + draw.normal(0, 6, out.shape), 0, 255).astype(np.uint8)
 
 
@@ -99,9 +99,9 @@ def _break(folder: Path, seed: int) -> list[str]:
         "ravdess/Actor_10/02-01-08-01-02-02-10.mp4": lambda path: write_video(path, good),
         "ravdess/Actor_10/02-01-09-01-02-02-10.mp4": lambda path: write_video(path, good),
     }
-    for place, way in ways.items():
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        way(folder / place)
+    for name, way in ways.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        way(folder / name)
     return list(ways)
 
 

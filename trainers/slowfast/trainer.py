@@ -174,8 +174,8 @@ class SlowFastTrainer(RecordingTrainer):
         assert isinstance(model, SlowFast)
         stages, names = model.stages, {id(p): name for name, p in model.named_parameters()}
         return {
-            names[id(p)]: self.config.layer_decay ** (len(stages) - 1 - place)
-            for place, stage in enumerate(stages)
+            names[id(p)]: self.config.layer_decay ** (len(stages) - 1 - index)
+            for index, stage in enumerate(stages)
             for part in stage
             for p in part.parameters()
         }

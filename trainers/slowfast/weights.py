@@ -79,10 +79,10 @@ class Scheme:
             part, rest = self.fusion, at["join"]
         else:
             part, rest = self.around if at["layer"] == "around" else self.inner, at["part"]
-        place, conv, norm = part
+        layer, conv, norm = part
         tail = f"{conv}.weight" if rest == "weight" else f"{norm}.{rest.removeprefix('norm.')}"
         level = int(at.get("fusion") or at.get("stage") or 0)
-        return f"{place}.{tail}".format(**at, next=level + 1)
+        return f"{layer}.{tail}".format(**at, next=level + 1)
 
 
 _PTV_BLOCK = "blocks.{stage}.multipathway_blocks.{path}.res_blocks.{block}"
@@ -168,20 +168,20 @@ def take(model: SlowFast, tensors: Mapping[str, Tensor]) -> Taken:
     counts = {name: sum(scheme.name(own) in tensors for own in state) for name, scheme in SCHEMES.items()}
     best = max(counts, key=lambda name: counts[name])
     theirs = SCHEMES[best].name
-    place = {own: name for own in state if (name := theirs(own)) is not None}
+    name_of = {own: name for own in state if (name := theirs(own)) is not None}
     fresh = tuple(
-        own for own in state if own not in place or _another_answer(own, state, tensors.get(place[own]))
+        own for own in state if own not in name_of or _another_answer(own, state, tensors.get(name_of[own]))
     )
-    place = {own: name for own, name in place.items() if own not in fresh}
+    name_of = {own: name for own, name in name_of.items() if own not in fresh}
     problems = [
-        problem for own, name in place.items() if (problem := _misfit(own, state[own], name, tensors))
+        problem for own, name in name_of.items() if (problem := _misfit(own, state[own], name, tensors))
     ]
     answers = {theirs(own) for own in state if own.startswith("answer.")}
-    problems += [f"{name} is unknown" for name in tensors.keys() - set(place.values()) - answers]
+    problems += [f"{name} is unknown" for name in tensors.keys() - set(name_of.values()) - answers]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise Unfit(f"as weights of {best}: {'; '.join(sorted(problems)[:3])}{more}")
-    taken = {own: tensors[name].to(state[own].dtype) for own, name in place.items() if name in tensors}
+    taken = {own: tensors[name].to(state[own].dtype) for own, name in name_of.items() if name in tensors}
     model.load_state_dict(taken, strict=False)
     return Taken(best, len(taken), fresh)
 

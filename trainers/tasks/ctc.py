@@ -89,8 +89,8 @@ def flat_targets(lengths: Tensor, targets: Sequence[Sequence[int]], steps: int) 
     edge = (1.0 - MIDDLE) / 2
     for row, (length, target) in enumerate(zip(lengths.tolist(), targets, strict=True)):
         part = length / max(1, len(target))
-        for place, id in enumerate(target):
-            table[row, int((place + edge) * part) : int((place + 1.0 - edge) * part)] = id
+        for index, id in enumerate(target):
+            table[row, int((index + edge) * part) : int((index + 1.0 - edge) * part)] = id
     return table
 
 

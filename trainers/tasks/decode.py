@@ -42,9 +42,9 @@ class NGrams:
         model = cls(order, words)
         for sentence in sentences:
             padded = [*[START] * (order - 1), *sentence]
-            for place in range(order - 1, len(padded)):
+            for position in range(order - 1, len(padded)):
                 for length in range(order):
-                    model.counts[tuple(padded[place - length : place])][padded[place]] += 1
+                    model.counts[tuple(padded[position - length : position])][padded[position]] += 1
         return model
 
     def log_prob(self, word: int, before: Sequence[int]) -> float:

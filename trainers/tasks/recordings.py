@@ -109,8 +109,8 @@ class RecordingTrainer(ClassifierTrainer):
 
     def some_samples(self) -> list[tuple[Record, Any]]:
         """Up to `files_compared` (record, training sample) pairs, spread evenly over the split."""
-        places = classifier_checks.spread(self.size("train"), self.files_compared)
-        return [(self.splits["train"][i], self.sample("train", 0, i)) for i in places]
+        indices = classifier_checks.spread(self.size("train"), self.files_compared)
+        return [(self.splits["train"][i], self.sample("train", 0, i)) for i in indices]
 
     @classmethod
     def checks(cls, standard: Sequence[Check]) -> list[Check]:

@@ -53,5 +53,5 @@ def _hidden(draw: np.random.Generator, steps: int, share: float) -> np.ndarray:
     """Choose one run of frames to hide, of up to `share` of all."""
     length = int(draw.uniform(0.0, share) * steps)
     start = int(draw.integers(0, steps - length + 1))
-    places = np.arange(steps)
-    return np.asarray((places >= start) & (places < start + length))
+    indices = np.arange(steps)
+    return np.asarray((indices >= start) & (indices < start + length))

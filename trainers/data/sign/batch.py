@@ -91,5 +91,5 @@ def _at_frames(sample: Sample) -> np.ndarray:
     assert sample.teacher is not None
     source = sample.course.source
     stride = (source[-1] + 1) / len(sample.teacher)
-    places = np.minimum((source / stride).astype(int), len(sample.teacher) - 1)
-    return np.asarray(sample.teacher[places])
+    indices = np.minimum((source / stride).astype(int), len(sample.teacher) - 1)
+    return np.asarray(sample.teacher[indices])

@@ -163,8 +163,8 @@ def feature_files(folder: Path) -> dict[tuple[str, str], Path]:
     a feature file, as a download that did not finish, is there for require_file to refuse.
     """
     found: dict[tuple[str, str], Path] = {}
-    for place in (folder / "features", folder):
-        for part in sorted(place.iterdir()) if place.is_dir() else ():
+    for parent in (folder / "features", folder):
+        for part in sorted(parent.iterdir()) if parent.is_dir() else ():
             split = splits.named(part.name)
             if not split or walk.is_hidden(part.name) or not part.is_dir():
                 continue

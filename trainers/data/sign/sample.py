@@ -63,8 +63,8 @@ class Stage:
         steps = len(shapes)
         sway = 0.01 * np.sin(np.linspace(0, 3, steps) + draw.uniform(0, 6))[:, None, None] * [1.0, 0.3, 0.0]
         pose = np.repeat(self.pose[None], steps, 0)
-        for side, place in WRISTS.items():
-            pose[:, place] = hands[side]
+        for side, landmark in WRISTS.items():
+            pose[:, landmark] = hands[side]
         face = self.face[None] + sway
         fingers = {side: hands[side][:, None] + size * shapes for side in WRISTS}
         figure = np.concatenate([pose + 0.3 * sway, face, fingers["left"], fingers["right"]], 1)
@@ -82,19 +82,19 @@ class Stage:
         self, glosses: tuple[str, ...], draw: np.random.Generator, pace: float
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """The position of each hand (T, 3), and the hands' shape (T, 21, 3)."""
-        places: dict[str, list[np.ndarray]] = {side: [REST[side]] for side in WRISTS}
+        goals: dict[str, list[np.ndarray]] = {side: [REST[side]] for side in WRISTS}
         times, shapes = [0.0], [self.signs[GLOSSES[0]].shape * 0.5]
         for gloss in glosses:
             sign, length = self.signs[gloss], pace * draw.uniform(10, 14)
-            for place, share in enumerate((4.0, length / 2, length / 2)):
+            for index, share in enumerate((4.0, length / 2, length / 2)):
                 times.append(times[-1] + share)
-                left = REST["left"] if sign.left is None else sign.left[place]
-                for side, goal in (("right", sign.right[place]), ("left", left)):
-                    places[side].append(goal + 0.01 * draw.standard_normal(3))
+                left = REST["left"] if sign.left is None else sign.left[index]
+                for side, goal in (("right", sign.right[index]), ("left", left)):
+                    goals[side].append(goal + 0.01 * draw.standard_normal(3))
                 shapes.append(sign.shape)
         times.append(times[-1] + 5.0)
         frames = np.arange(int(times[-1]))
-        ends = {side: np.array([*path, REST[side]]) for side, path in places.items()}
+        ends = {side: np.array([*path, REST[side]]) for side, path in goals.items()}
         hands = {side: _between(frames, times, path) for side, path in ends.items()}
         flat = np.array([*shapes, shapes[0]]).reshape(len(times), -1)
         return hands, _between(frames, times, flat).reshape(len(frames), HAND, 3)
@@ -117,11 +117,11 @@ def stage(seed: int) -> Stage:
     """Create the signs and the figure for a seed."""
     draw = generator(seed, 5)
     signs = {}
-    for place, gloss in enumerate((*GLOSSES, UNSEEN)):
+    for index, gloss in enumerate((*GLOSSES, UNSEEN)):
         right = np.array([0.4, 0.45, -0.15]) + draw.uniform(-1, 1, (3, 3)) * [0.22, 0.28, 0.1]
         left = np.array([0.6, 0.45, -0.15]) + draw.uniform(-1, 1, (3, 3)) * [0.22, 0.28, 0.1]
         shape = 0.05 * draw.standard_normal((HAND, 3))
-        signs[gloss] = Sign(right, left if place % 2 == 0 else None, shape)
+        signs[gloss] = Sign(right, left if index % 2 == 0 else None, shape)
     pose = np.array([0.5, 0.5, -0.25]) + draw.uniform(-1, 1, (POSE, 3)) * [0.15, 0.25, 0.2]
     pose[23:, 1] += 1.2  # hips and legs are below the picture
     pose[29:, 2] -= 2.0
@@ -133,9 +133,9 @@ def stage(seed: int) -> Stage:
 def sentences(size: int, seed: int) -> Iterator[tuple[Sentence, tuple[str, ...]]]:
     """Yield about `size` sentences (three quarters in train), each with the signs that its frames show."""
     shares = {"train": size - 2 * (size // 8), "val": size // 8, "test": size // 8}
-    for place, (split, count) in enumerate(shares.items()):
+    for index, (split, count) in enumerate(shares.items()):
         for number in range(count):
-            draw = generator(seed, 6, place, number)
+            draw = generator(seed, 6, index, number)
             signs = tuple(draw.choice(GLOSSES, int(draw.integers(2, 6))).tolist())
             if split == "test" and number == 0:
                 signs = (*signs, UNSEEN)
@@ -143,22 +143,22 @@ def sentences(size: int, seed: int) -> Iterator[tuple[Sentence, tuple[str, ...]]
             if number % 4 == 0:
                 glosses.insert(1, BETWEEN[number // 4 % len(BETWEEN)])
             signers = SIGNERS.get(split, SIGNERS["val"])
-            id = f"{number + 1:02d}April_2010_Thursday_heute_default-{place}"
+            id = f"{number + 1:02d}April_2010_Thursday_heute_default-{index}"
             yield Sentence(id, split, signers[number % len(signers)], " ".join(glosses)), signs
 
 
-def write_features(place: Path, raw: np.ndarray, number: int) -> Path:
+def write_features(stem: Path, raw: np.ndarray, number: int) -> Path:
     """Write a sentence's features (T, 6516); `number` selects file type, key and dtype. Returns the path."""
     kind = np.float32 if number % 10 == 3 else np.float16
     raw = raw.astype(kind)
     features = widen(raw).astype(kind)
     features[:, : raw.shape[1]] = raw
     if number % 10 == 7:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        path = place.with_name(f"{place.name}.npy")
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        path = stem.with_name(f"{stem.name}.npy")
         np.save(path, features)
         return path
-    path = place.with_name(f"{place.name}.npz")
+    path = stem.with_name(f"{stem.name}.npz")
     key = {4: "feature", 5: "arr_0"}.get(number % 10, "features")
     masks = present(raw).astype(np.uint8)
     write_npz(path, {key: features, "detection_masks": masks} if key == "features" else {key: features})
@@ -188,8 +188,8 @@ def write(folder: Path, size: int, seed: int, events: Events) -> dict[str, objec
 
 
 def _line(sentence: Sentence) -> str:
-    place = f"{PART[sentence.split]}/{sentence.id}/1/*.png"
-    return f"{sentence.id}|{place}|{sentence.signer}|{sentence.annotation}"
+    pictures = f"{PART[sentence.split]}/{sentence.id}/1/*.png"
+    return f"{sentence.id}|{pictures}|{sentence.signer}|{sentence.annotation}"
 
 
 def _break(root: Path, scene: Stage, most: int) -> list[str]:
@@ -204,13 +204,13 @@ def _break(root: Path, scene: Stage, most: int) -> list[str]:
         },
         "broken_masks": lambda: {"features": features, "detection_masks": masks[:-1]},
     }
-    place = root / "features" / "train"
+    folder = root / "features" / "train"
     if most < len(ways):
-        write_npz(place / "broken_nan.npz", ways["broken_nan"]())
+        write_npz(folder / "broken_nan.npz", ways["broken_nan"]())
         return ["broken_nan"]
     for id, way in ways.items():
-        write_npz(place / f"{id}.npz", way())
-    torn = place / "broken_torn.npz"
+        write_npz(folder / f"{id}.npz", way())
+    torn = folder / "broken_torn.npz"
     write_npz(torn, {"features": features})
     torn.write_bytes(torn.read_bytes()[:20_000])
     return [*ways, "broken_torn", "broken_absent"]

@@ -86,8 +86,8 @@ class CrossModal(nn.Module):
         """Map each modality's (B, T, size) to the same shape."""
         mixed = self.attend(torch.stack([self.tokens[name](parts[name]) for name in self.names], 2))
         return {
-            name: self.norms[name](parts[name] + self.out[name](mixed[:, :, place]))
-            for place, name in enumerate(self.names)
+            name: self.norms[name](parts[name] + self.out[name](mixed[:, :, index]))
+            for index, name in enumerate(self.names)
         }
 
     def attend(self, tokens: Tensor) -> Tensor:
