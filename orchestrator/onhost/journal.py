@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from orchestrator.core.layout import RunPaths
-from orchestrator.onhost import files, log_index, signals
+from orchestrator.onhost import files, log_index, log_place, signals
 
 
 class Journal:
@@ -19,9 +19,11 @@ class Journal:
         self._paths = paths
         self.log = os.open(paths.log, files.APPEND, 0o600)
         self._index = log_index.Writer(paths)
+        self._place = log_place.LogPlace(paths.log, self.log)
 
     def mark(self, attempt: int) -> None:
-        """Notes how long the log is now, for readers of one attempt or of a time."""
+        """Notes how long the log is now, for readers of one attempt or of a time; keeps it at its path."""
+        self._place.restore(log_place.MOST)
         self._index.add(time.time(), attempt)
 
     def say(self, message: str) -> None:
@@ -46,10 +48,11 @@ class Journal:
         return None
 
     def complete(self) -> int:
-        """Writes the log to disk; returns its size."""
+        """Writes the log to disk, and puts it back at its path; returns its size there."""
         with contextlib.suppress(OSError):
             os.fsync(self.log)
-        return os.fstat(self.log).st_size
+        self._place.restore()
+        return files.size(self._paths.log)
 
 
 def note(paths: RunPaths, message: str) -> None:
