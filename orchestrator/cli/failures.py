@@ -41,7 +41,7 @@ def interrupted(ctx: Context, words: list[str]) -> Interrupted:
     from orchestrator.commands import rows
 
     what = "interrupted" + (f"; cut: {ctx.step}" if ctx.step else "")
-    runs = rows.going(ctx)
+    runs = rows.activity(ctx)
     more = f" and {len(runs) - _RUNS_SHOWN} more (gpujob status)" if runs[_RUNS_SHOWN:] else ""
     shown = f"still going: {', '.join(runs[:_RUNS_SHOWN])}{more}"
     why = shown if runs else "no run and no instance is known to be going"

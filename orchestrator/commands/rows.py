@@ -56,7 +56,7 @@ def instance(of: Instance, now: float) -> InstanceRow:
         cost_usd=round(prices.cost(of, now), 4),
         worst_case_usd=round(prices.worst_case(of, now), 4),
     )
-    return InstanceRow(content, of.deadline - now)
+    return InstanceRow(content, of.deadline - now, of.ended is not None or of.has_ended)
 
 
 def orphan(of: Orphan, now: float) -> answers.Orphan:
@@ -124,7 +124,7 @@ def cost(of: Instance, cached: dict[str, CachedRun], now: float) -> answers.Inst
     )
 
 
-def going(ctx: Context) -> list[str]:
+def activity(ctx: Context) -> list[str]:
     """What runs or costs without gpujob, as far as the client knows; no host is asked.
 
     Runs that go on, the latest first, instances that are billed, and launches that were begun.

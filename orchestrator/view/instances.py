@@ -13,14 +13,11 @@ from orchestrator.view.console import print_table
 
 
 class InstanceRow(msgspec.Struct, frozen=True):
-    """An instance as --json has it. `remaining`: seconds to its deadline."""
+    """An instance as --json has it. `remaining`: seconds to its deadline. `has_ended`: it runs no more."""
 
     content: answers.Instance
     remaining: float
-
-    @property
-    def has_ended(self) -> bool:
-        return self.content.ended is not None or self.content.state == "terminated"
+    has_ended: bool
 
     @property
     def idle_usd_per_month(self) -> float:

@@ -210,10 +210,10 @@ def _print_host(ctx: Context, host: HostReport, detail: bool, several: bool) -> 
 
 def _print_source(ctx: Context, host: HostReport) -> None:
     """The instance, and how old the facts are where they are cached."""
-    instance = host.instance.content if host.instance else None
-    if host.instance and instance:
-        _out(ctx, f"  {instance.type} in {instance.zone}, {instance.state}: {host.instance.money}")
-    if instance and instance.ended is not None:
+    row = host.instance
+    if row:
+        _out(ctx, f"  {row.content.type} in {row.content.zone}, {row.content.state}: {row.money}")
+    if row and row.has_ended:
         ctx.talk(f"{host.target} has ended; these are its last known facts")
     elif host.unreachable:
         ctx.talk(f"{host.target} does not answer ({host.unreachable}); these facts are from the cache")

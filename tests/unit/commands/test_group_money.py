@@ -81,6 +81,14 @@ def test_monitor_counts_the_instance_that_another_has_replaced(client: Client) -
     assert shown(client).endswith(f"(at most ${20 * PRICE + gone:.2f})")
 
 
+def test_an_end_that_no_calendar_has_is_an_end_all_the_same() -> None:
+    """Such a time of a damaged record is null in JSON, as that of an instance that runs."""
+    row = rows.instance(instance("i-1", ended=1e20), 4 * HOUR)
+    assert row.content.ended is None
+    assert row.has_ended
+    assert "/h" not in row.money
+
+
 def test_monitor_shows_the_last_deadline_and_the_disks_of_what_stopped(client: Client) -> None:
     stopped = instance("i-2").observe("stopped", 4 * HOUR, "User initiated (1970-01-01 04:00:00 GMT)")
     saved(client, instance("i-1", deadline=12 * HOUR), stopped)
