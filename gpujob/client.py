@@ -119,10 +119,10 @@ class Client:
     def run(self, run: str | None = None, *, on: str | None = None, lines: int = 5) -> answers.Run:
         """One run, with the last `lines` (0 to 100) of its log."""
         query = status.Query(run, on, lines=lines, limit=1)
-        found = self._ask(answers.Status, lambda ctx: status.status(ctx, query)).runs
-        if not found:
+        runs = self._ask(answers.Status, lambda ctx: status.status(ctx, query)).runs
+        if not runs:
             raise NotFound("there is no run", "", "deploy a job first")
-        return found[-1]
+        return runs[-1]
 
     def wait(
         self, run: str | None = None, *, on: str | None = None, log: TextIO | None = None
@@ -199,18 +199,16 @@ class Client:
         progress: TextIO | None = None,
     ) -> T:
         """The answer of a command, which runs in this process and prints nothing."""
-        given: list[object] = []
+        delivered: list[object] = []
         with Path(os.devnull).open("w") as nothing:
             ctx = of_user(self._folder, io.StringIO(), nothing, progress or self._progress or nothing)
-            ctx = replace(ctx, json=True, yes=yes, deliver=given.append)
+            ctx = replace(ctx, json=True, yes=yes, deliver=delivered.append)
             try:
                 command(ctx)
             except GpujobError:
-                if not (
-                    given and isinstance(given[-1], kind)
-                ):  # such as the rows of a target that lacks much
-                    raise
-        answer = given[-1] if given else None
+                if not (delivered and isinstance(delivered[-1], kind)):
+                    raise  # with an answer it is none, such as the rows of a target that lacks much
+        answer = delivered[-1] if delivered else None
         if not isinstance(answer, kind):
             raise TypeError(f"the command answered with {type(answer).__name__}, not {kind.__name__}")
         return answer
@@ -221,9 +219,9 @@ def _request(job: str, options: DeployOptions) -> deployment.Request:
     if unknown := sorted(options.keys() - DeployOptions.__annotations__.keys()):
         known = ", ".join(DeployOptions.__annotations__)
         raise TypeError(f"deploy and plan take no {unknown[0]}; their options: {known}")
-    given: dict[str, Any] = {**options}
-    sets, data = _sets(given.pop("settings", None)), _data(given.pop("data", None))
-    return deployment.Request(job, sets=tuple(sets), data=tuple(data), **given)
+    others: dict[str, Any] = {**options}
+    sets, data = _sets(others.pop("settings", None)), _data(others.pop("data", None))
+    return deployment.Request(job, sets=tuple(sets), data=tuple(data), **others)
 
 
 def _sets(settings: Mapping[str, Any] | None) -> list[str]:

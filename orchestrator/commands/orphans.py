@@ -32,10 +32,10 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     ensure.settle(account)
     searched = survey.survey(account, home, regions)
     listed = survey.orphans(account, searched, regions)
-    code_without = int(Exit.UNREACHABLE if searched.unsearched else Exit.DONE)
+    code_if_none = int(Exit.UNREACHABLE if searched.unsearched else Exit.DONE)
     view.print_orphans(ctx, [rows.orphan(one, ctx.now()) for one in listed])
     if not listed or not end:
-        return 1 if listed else code_without
+        return 1 if listed else code_if_none
     kept = {one.resource.id: one.kept_because for one in listed if one.kept_because}
     own = [one for one in listed if not one.kept_because]
     without_disk = [one.resource.id for one in own if one.resource.kind not in _WITH_DISK]
@@ -53,7 +53,7 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
         ctx.talk(f"gpujob hosts down {PREFIX}i-… (asks an instance what runs on it), and fetches it first")
     if own:
         survey.survey(account, home, regions)
-    return 1 if kept or left else code_without
+    return 1 if kept or left else code_if_none
 
 
 def _reason_to_keep(account: Account, orphan: Orphan) -> str:

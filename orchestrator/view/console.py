@@ -106,11 +106,11 @@ _PLAIN: Mapping[str, str] = {}
 
 def print_table(ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str] = _PLAIN) -> None:
     """`styles`: the colour of each cell that is one of these words."""
-    for line in lines(ctx, rows, styles):
+    for line in table_lines(ctx, rows, styles):
         ctx.out(line)
 
 
-def lines(ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str] = _PLAIN) -> list[str]:
+def table_lines(ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str] = _PLAIN) -> list[str]:
     """The lines of `print_table`. Into a pipe each row is one line, however long."""
     most = max((len(row) for row in rows), default=0)
     rows = [[*row, *[""] * (most - len(row))] for row in rows]

@@ -13,7 +13,7 @@ from orchestrator.core.plan import CheckStep, Plan, Step
 from orchestrator.core.runfacts import RunFacts
 from orchestrator.core.text import counted, flow, size
 from orchestrator.view import answers
-from orchestrator.view.console import Paint, harmless, lines, print_table
+from orchestrator.view.console import Paint, harmless, print_table, table_lines
 from orchestrator.view.instances import LaunchRow, print_launch
 
 SHOWN_ID = "<date>-<id>"
@@ -117,7 +117,7 @@ def print_next(ctx: Context, notes: tuple[str, ...], run: RunFacts, target: str,
         ctx.talk(f"{paint('started', 'green')} in tmux session {run.session}; next:")
     name = run.job or run.id
     commands = _NEXT_QUEUED if run.queue else _NEXT
-    for line in lines(ctx, [[f"gpujob {command} {name}", what] for command, what in commands]):
+    for line in table_lines(ctx, [[f"gpujob {command} {name}", what] for command, what in commands]):
         ctx.talk(line)
 
 

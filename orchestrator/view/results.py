@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.context import Context
 from orchestrator.core.results import Evaluation, Export, Prediction
-from orchestrator.view.console import harmless, lines
+from orchestrator.view.console import harmless, table_lines
 
 _SHOWN, _CLASSES = 10, 30  # wrong answers and classes in the tables; --json has all of them
 
@@ -30,7 +30,7 @@ def evaluation(ctx: Context, result: Evaluation) -> str:
         *(_values(result), _per_class(result), _confusion(result), _calibration(result)),
         *(_confused(result), _wrong(result)),
     )
-    blocks = [lines(ctx, [[harmless(cell) for cell in row] for row in rows]) for rows in tables]
+    blocks = [table_lines(ctx, [[harmless(cell) for cell in row] for row in rows]) for rows in tables]
     if result.resampled:
         blocks[0].append(f"low to high: the 95 % interval, {result.resampled} resampled")
     if result.plots:

@@ -39,7 +39,7 @@ ROWS = [
 
 @pytest.mark.parametrize("width", [40, 60, 80, 160])
 def test_a_table_fits_the_terminal_and_keeps_every_word(width: int) -> None:
-    lines = console.lines(context(width), ROWS)
+    lines = console.table_lines(context(width), ROWS)
     assert max(map(len, lines)) <= width
     words = sorted(" ".join(lines).split())
     assert words == sorted(word for row in ROWS for cell in row for word in cell.split())
@@ -47,25 +47,25 @@ def test_a_table_fits_the_terminal_and_keeps_every_word(width: int) -> None:
 
 def test_a_number_and_its_unit_stay_on_one_line() -> None:
     rows = [["train-a-20261126T072219-4dba", "running", "step 6/20 (31 %)", "1 min 04 s, 2 min 21 s left"]]
-    first, second = console.lines(context(78), rows)
+    first, second = console.table_lines(context(78), rows)
     assert first.endswith("running  step 6/20 (31 %)  1 min 04 s,")
     assert second.split() == ["2", "min", "21", "s", "left"]
 
 
 def test_a_row_in_a_pipe_is_one_line_however_long() -> None:
-    assert len(console.lines(context(None), [[*row, "x" * 400] for row in ROWS])) == 2
+    assert len(console.table_lines(context(None), [[*row, "x" * 400] for row in ROWS])) == 2
 
 
 def test_colours_do_not_count_as_width() -> None:
     for width in (60, 160):
-        plain = console.lines(context(width, NO_COLOR="1"), ROWS, {"failed": "red"})
-        coloured = console.lines(context(width, FORCE_COLOR="1"), ROWS, {"failed": "red"})
+        plain = console.table_lines(context(width, NO_COLOR="1"), ROWS, {"failed": "red"})
+        coloured = console.table_lines(context(width, FORCE_COLOR="1"), ROWS, {"failed": "red"})
         assert any("\x1b[31mfailed" in line for line in coloured)
         assert [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in coloured] == plain
 
 
 def test_rows_of_different_lengths_are_shown() -> None:
-    assert console.lines(context(80), [["a", "b"], ["c"]]) == ["  a  b", "  c"]
+    assert console.table_lines(context(80), [["a", "b"], ["c"]]) == ["  a  b", "  c"]
 
 
 words = st.lists(st.text("ab字é\u0301", min_size=1, max_size=9), min_size=1, max_size=30)
