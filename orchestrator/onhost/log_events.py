@@ -45,7 +45,7 @@ def latest(path: str) -> LogProgress:
     content = files.last_bytes(path, _TAIL)
     begin = _begin(path) if len(content) == _TAIL else None
     reader, events = read_tail(content, begin)
-    if len(content) == _TAIL and not reader.has_place:
+    if len(content) == _TAIL and not reader.has_position:
         reader, events = read_tail(files.last_bytes(path, _LONG_TAIL), begin)
     try:
         changed = os.stat(path).st_mtime

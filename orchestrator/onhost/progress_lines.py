@@ -25,9 +25,9 @@ from orchestrator.onhost.progress_values import (
     is_metric,
     is_rate,
     number,
-    place_of,
     seconds,
     to_float,
+    unit_of,
     words,
 )
 
@@ -172,7 +172,7 @@ def _keras(text: str) -> Line | None:
 
 _ODD = re.compile(r"(?<=[\s:\[(,])(?:-?\b(?:nan|inf)\b)")
 _BEFORE = re.compile(
-    r"(?:(?P<split>[a-z]+)\W{0,3}|)(?:(?P<place>epoch|step|iter(?:ation)?)\W{0,3}(?P<n>\d+)\s*(?:/\s*(?P<of>\d+))?)?"
+    r"(?:(?P<split>[a-z]+)\W{0,3}|)(?:(?P<unit>epoch|step|iter(?:ation)?)\W{0,3}(?P<n>\d+)\s*(?:/\s*(?P<of>\d+))?)?"
     r"\W{0,5}(?:(?:metrics|results?|logs?|scores?|losses)\W{0,3})?",
     re.IGNORECASE,
 )
@@ -190,26 +190,26 @@ def _mapping(text: str, split: str) -> Line | None:
     if named and named not in SPLITS:
         return None
     numbers = dict(_numbers(value))
-    places: dict[str, float] = {}
+    positions: dict[str, float] = {}
     for key, found in numbers.items():
-        if place_of(key.rpartition("/")[2]):
-            kind = place_of(key.rpartition("/")[2])
+        if unit_of(key.rpartition("/")[2]):
+            kind = unit_of(key.rpartition("/")[2])
             if kind == "epoch" or found.is_integer():
-                places.setdefault(kind, found)
+                positions.setdefault(kind, found)
     if match["n"]:
-        places[place_of(match["place"]) or "epoch"] = float(match["n"])
+        positions[unit_of(match["unit"]) or "epoch"] = float(match["n"])
     pairs = [pair for pair in numbers.items() if is_measured(pair[0])]
-    values = Values(SPLITS.get(named) or ("" if places else split) or "train").add(pairs)
-    if not values or not (places or named or split or _RESULTS.search(before)):
+    values = Values(SPLITS.get(named) or ("" if positions else split) or "train").add(pairs)
+    if not values or not (positions or named or split or _RESULTS.search(before)):
         return None
-    step = places.get("step", -1.0)
+    step = positions.get("step", -1.0)
     return Line(
         "dictionary",
         "",
         int(step) if 0 <= step < 2**53 else None,
-        int(match["of"]) if match["of"] and place_of(match["place"]) == "step" else None,
-        places.get("epoch"),
-        int(match["of"]) if match["of"] and place_of(match["place"]) == "epoch" else None,
+        int(match["of"]) if match["of"] and unit_of(match["unit"]) == "step" else None,
+        positions.get("epoch"),
+        int(match["of"]) if match["of"] and unit_of(match["unit"]) == "epoch" else None,
         values=values,
     )
 

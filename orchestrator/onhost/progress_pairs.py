@@ -20,10 +20,10 @@ from orchestrator.onhost.progress_values import (
     is_plain_metric,
     is_rate,
     may_have_metric,
-    place_of,
     seconds,
     split_of,
     to_float,
+    unit_of,
     word_set,
     words,
 )
@@ -66,8 +66,8 @@ _NO_VALUE = re.compile(r"==|['\"({/\\]|->")
 _CODE = re.compile(r"(?<!\S)--\w|\b(?:raise|assert|elif|lambda|self)\b|;\s*$")
 
 
-class _Place(NamedTuple):
-    """`form`: how the place is written, if not as a name and a number."""
+class _Position(NamedTuple):
+    """`form`: how the position is written, if not as a name and a number."""
 
     step: int | None = None
     of: int | None = None
@@ -82,7 +82,7 @@ class _Found(NamedTuple):
     `is_marked`: a `:` or `=` is before each value of a metric.
     """
 
-    place: _Place
+    position: _Position
     pairs: list[Pair]
     others: int
     rest: str
@@ -108,14 +108,14 @@ def parse(text: str, split: str = "") -> Line | None:
             return Line("pairs", "", split=split)
         text = text[evaluation.end() :].lstrip(" ]") if split else text
     is_evaluation = bool(evaluation and split)
-    place, text = _find_place(text)
-    found = _find_pairs(place, text)
+    position, text = _find_position(text)
+    found = _find_pairs(position, text)
     values = _accepted(found, split, is_evaluation)
     if values is None or _CODE.search(text):
         return None
-    place = found.place
-    is_counted = place.form in ("first", "last")
-    return Line("pairs", "", *place[:4], left, values=values, is_counted=is_counted)
+    position = found.position
+    is_counted = position.form in ("first", "last")
+    return Line("pairs", "", *position[:4], left, values=values, is_counted=is_counted)
 
 
 _EPOCH = re.compile(
@@ -143,7 +143,7 @@ _EVALUATION = re.compile(
 
 
 _EPOCH_AND_STEP = r"\[\s*(?P<step>\d+)\s*/\s*(?P<of>\d+)[^\]]{0,20}\]"
-_PLACES = (
+_POSITIONS = (
     (
         "both",  # Epoch: [3][10/100]   [3/9][10/100]
         re.compile(
@@ -172,9 +172,9 @@ _PLACES = (
 )
 
 
-def _find_place(text: str) -> tuple[_Place, str]:
+def _find_position(text: str) -> tuple[_Position, str]:
     """Where the line is in the training, if a form without names says so; and the text without that."""
-    for form, pattern in _PLACES:
+    for form, pattern in _POSITIONS:
         match = pattern.fullmatch(text) if form == "last" else pattern.match(text)
         if match:
             got = match.groupdict()
@@ -184,12 +184,12 @@ def _find_place(text: str) -> tuple[_Place, str]:
             start, end = match.span("cut") if form == "last" else match.span()
             if form == "last" and STEP.search(text):
                 continue  # `Step [20/600]`
-            place = _Place(int(step) if step else None, numbers[0], epoch, numbers[1], form)
-            return place, text[:start] + " " + text[end:]
-    return _Place(), text
+            position = _Position(int(step) if step else None, numbers[0], epoch, numbers[1], form)
+            return position, text[:start] + " " + text[end:]
+    return _Position(), text
 
 
-def _find_pairs(place: _Place, text: str) -> _Found:
+def _find_pairs(position: _Position, text: str) -> _Found:
     text, others = _ASIDE.subn(_aside, text) if _HAS_ASIDE.search(text) else (text, 0)
     pairs, rest, end, split, is_marked = [], text, 0, "", True
     names_split = _split_in(text)
@@ -197,15 +197,15 @@ def _find_pairs(place: _Place, text: str) -> _Found:
         key, value = match["key"], to_float(match["value"])
         if names_split:
             split = _split_in("%s %s" % (text[end : match.start()], key)) or split
-        kind = place_of(key)
+        kind = unit_of(key)
         of = int(match["of"]) if match["of"] else None
         if kind == "epoch":
-            place = place._replace(epoch=value, epochs=of or place.epochs)
+            position = position._replace(epoch=value, epochs=of or position.epochs)
         elif kind == "step" and value.is_integer() and 0 <= value < 2**53 and not match["unit"]:
-            place = place._replace(step=int(value), of=of or place.of, form="")
+            position = position._replace(step=int(value), of=of or position.of, form="")
         elif is_rate(key):
             pairs.append((key, value))
-        elif _is_value(key, place.form) and match["mid"] != "of" and not _is_time(match["unit"]):
+        elif _is_value(key, position.form) and match["mid"] != "of" and not _is_time(match["unit"]):
             own = split_of(key)[0]
             is_marked = is_marked and bool(match["mark"].strip())
             pairs.append((key if own or not split else "%s %s" % (split, key), value / of if of else value))
@@ -214,7 +214,7 @@ def _find_pairs(place: _Place, text: str) -> _Found:
         else:
             others += 1
         rest, end = rest.replace(match[0], " ", 1), match.end()
-    return _Found(place, pairs, others, rest, is_marked)
+    return _Found(position, pairs, others, rest, is_marked)
 
 
 _WORD = re.compile(r"(?<![\w-])[a-z]+(?![\w-])")
@@ -244,22 +244,22 @@ def _accepted(found: _Found, split: str, is_evaluation: bool) -> Values | None:
 
     `is_evaluation`: the line said that it is of a whole evaluation.
     """
-    place, pairs, rest = found.place, found.pairs, _BARE.sub(" ", found.rest)
+    position, pairs, rest = found.position, found.pairs, _BARE.sub(" ", found.rest)
     residue = [word.lower() for word in re.findall(r"[A-Za-z]{2,}", rest)]
     if _NO_VALUE.search(rest):
         return None
     of_rest = next((SPLITS[word] for word in residue if word in SPLITS), "")
-    has_place = place.step is not None or place.epoch is not None
-    values = Values(of_rest or ("" if has_place else split) or "train").add(pairs)
-    has_place = has_place or is_evaluation
+    has_position = position.step is not None or position.epoch is not None
+    values = Values(of_rest or ("" if has_position else split) or "train").add(pairs)
+    has_position = has_position or is_evaluation
     if not values:
         return None
     has_loss = any("loss" in words(key) for key, _ in pairs)
-    if place.form == "round":
+    if position.form == "round":
         return values if not residue and all(split_of(key)[0] for key, _ in pairs) else None
-    if place.form in ("first", "last"):
+    if position.form in ("first", "last"):
         return values if has_loss and set(residue) <= _SET else None
-    if not has_place:
+    if not has_position:
         is_named = bool(split) and found.is_marked
         is_plain = has_loss or (bool(pairs) and all(is_named or is_plain_metric(key) for key, _ in pairs))
         return values if is_plain and not found.others and set(residue) <= _SET else None

@@ -27,7 +27,7 @@ _OUT_OF = re.compile(r"\b(?:completed |finished |done )?out of (?=\d)")
 _NAMED_STEP = re.compile(r"\b(epoch|iter)\s*\(\s*([a-z]+)\s*\)", re.IGNORECASE)
 _AT = re.compile(
     r"(?P<key>[A-Za-z][\w @-]{0,60}?)\s*(?:\([^()]*\)\s*)?\b(?:at|after|for|in|@)\s+"
-    rf"(?P<place>{STEP_WORD})\s*(?P<n>\d+)\s*(?:[:=]|is|was)\s*(?P<value>{NUMBER})\W*",
+    rf"(?P<unit>{STEP_WORD})\s*(?P<n>\d+)\s*(?:[:=]|is|was)\s*(?P<value>{NUMBER})\W*",
     re.IGNORECASE,
 )
 _HAS_AT = re.compile(r"\b(?:at|after|for|in)\b|@")
@@ -41,7 +41,7 @@ def without_prefix(text: str) -> str:
             text = text[match.end() :]
     text = _NAMED_STEP.sub(r"\2 \1", text) if "(" in text else text
     if at := _HAS_AT.search(text) and _AT.fullmatch(text):
-        return "%s %s %s: %s" % (at["place"], at["n"], at["key"], at["value"])
+        return "%s %s %s: %s" % (at["unit"], at["n"], at["key"], at["value"])
     text = _OUT_OF.sub("of ", text) if "out of" in text else text
     return _NOTE.sub(_note, text) if "(" in text else text
 

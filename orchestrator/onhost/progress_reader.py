@@ -29,7 +29,7 @@ _FILE = re.compile(r'\s*File "[^"]*", line \d')
 _AFTER_BAR = re.compile(r"(%\|[^\r\n]*?(?:/s|s/it|[\w.]=[^\]\s]+|\?)\])(?=[^\s\x1b])")
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """How far the training is. `of_epoch`: step and `of` are of one epoch. `left`: seconds, as a bar says."""
 
     step: int | None = None
@@ -53,7 +53,7 @@ class LogReader:
 
     def __init__(self) -> None:
         self.taken: dict[str, Taken] = {}
-        self._place = Place()
+        self._position = Position()
         self._outer: Line | None = None
         self._header: Line | None = None
         self._is_new_epoch = self._goes_on = self._is_over = False
@@ -68,9 +68,9 @@ class LogReader:
         self._is_code = False
 
     @property
-    def has_place(self) -> bool:
+    def has_position(self) -> bool:
         """Whether it is known how far the training is, in all of it."""
-        return self._place.of is not None and not self._place.of_epoch
+        return self._position.of is not None and not self._position.of_epoch
 
     def feed(self, raw: str) -> list[Event]:
         """Events of one line, or of the part of one that a carriage return ends."""
@@ -121,7 +121,7 @@ class LogReader:
         elif not line.depth and phase == "train":
             self._outer = line
         if phase != "train":
-            return [] if self._place.of or line.step is None else [self._other_phase(line, phase)]
+            return [] if self._position.of or line.step is None else [self._other_phase(line, phase)]
         if line.step is not None:
             self._move(line)
         return self._events(line)
@@ -155,15 +155,15 @@ class LogReader:
             line = self._of_header(line)
         self._is_over = is_last
         self._counts_from_0 = self._counts_from_0 or line.epoch == 0
-        before = self._place.epoch if self._place.of == line.of else None
+        before = self._position.epoch if self._position.of == line.of else None
         epoch = before if line.epoch is None else line.epoch
-        place = Place(line.step, line.of, epoch, line.epochs, line.left)
+        position = Position(line.step, line.of, epoch, line.epochs, line.left)
         is_inner = line.depth > 0
         if line.epoch is not None and line.epochs and line.of and not is_inner:
-            place = self._in_epochs(place)
+            position = self._in_epochs(position)
         elif (self._outer is None) if is_inner else (line.epoch is not None or is_repeated):
-            place = place._replace(of_epoch=True, left=None)
-        self._place = place
+            position = position._replace(of_epoch=True, left=None)
+        self._position = position
         self._take("progress", line)
 
     def _of_header(self, line: Line) -> Line:
@@ -177,13 +177,13 @@ class LogReader:
             return line
         return line._replace(epoch=self._header.epoch, epochs=self._header.epochs)
 
-    def _in_epochs(self, place: Place) -> Place:
+    def _in_epochs(self, position: Position) -> Position:
         """The step of an epoch as one of all epochs, if it is known how many there are."""
-        if not place.epochs or place.epoch is None or place.of is None or place.step is None:
-            return place._replace(of_epoch=True, left=None)
-        done = max(0, int(place.epoch) - (0 if self._counts_from_0 else 1))
-        of = max(place.epochs, done + 1) * place.of
-        return place._replace(step=done * place.of + place.step, of=of, left=None)
+        if not position.epochs or position.epoch is None or position.of is None or position.step is None:
+            return position._replace(of_epoch=True, left=None)
+        done = max(0, int(position.epoch) - (0 if self._counts_from_0 else 1))
+        of = max(position.epochs, done + 1) * position.of
+        return position._replace(step=done * position.of + position.step, of=of, left=None)
 
     def _line(self, line: Line) -> list[Event]:
         """A line of values; its own step is kept beside a bar that says of how many and goes on."""
@@ -195,28 +195,28 @@ class LogReader:
             return []
         line = self._of_header(line)
         self._counts_from_0 = self._counts_from_0 or line.epoch == 0
-        if line.step is not None and (line.of or not self._place.of or self._is_over):
+        if line.step is not None and (line.of or not self._position.of or self._is_over):
             self._is_over = False
-            place = Place(line.step, line.of, line.epoch, line.epochs, line.left)
-            self._place = self._in_epochs(place) if line.epoch is not None and line.of else place
+            position = Position(line.step, line.of, line.epoch, line.epochs, line.left)
+            self._position = self._in_epochs(position) if line.epoch is not None and line.of else position
             self._take("progress", line)
-        elif line.epoch is not None and line.step is None and not self._place.of:
+        elif line.epoch is not None and line.step is None and not self._position.of:
             is_last = bool(line.epochs and line.values)  # a line after the epoch, not before it
             step, of = (int(line.epoch), line.epochs) if is_last else (None, None)
-            self._place = Place(step, of, line.epoch, line.epochs)
+            self._position = Position(step, of, line.epoch, line.epochs)
             self._take("progress", line)
         elif line.epoch is not None and line.step is None:
-            self._place = self._place._replace(epoch=line.epoch)
+            self._position = self._position._replace(epoch=line.epoch)
         return self._events(line)
 
     def _events(self, line: Line) -> list[Event]:
-        values, place = line.values, self._place
+        values, position = line.values, self._position
         for what in ("loss", "lr", "grad_norm"):
             if getattr(values, what) is not None:
                 self._take(what, line)
         numbers = {"loss": values.loss, "lr": values.lr, "grad_norm": values.grad_norm}
-        fields = {**place._asdict(), **numbers}
-        fields["epoch"] = line.epoch if place.epoch is None else place.epoch
+        fields = {**position._asdict(), **numbers}
+        fields["epoch"] = line.epoch if position.epoch is None else position.epoch
         progress: Event = {"event": "progress", "phase": "train", "format": line.format}
         events = [{**progress, **{name: value for name, value in fields.items() if value is not None}}]
         for split, metrics in values.metrics.items():

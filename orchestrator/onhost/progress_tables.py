@@ -12,9 +12,9 @@ from orchestrator.onhost.progress_values import (
     is_metric,
     is_plain_metric,
     is_rate,
-    place_of,
     split_of,
     to_float,
+    unit_of,
     words,
 )
 
@@ -60,7 +60,7 @@ class Table:
         """Whether these cells are a heading, which the next rows are then of."""
         if not 2 <= len(found) <= _MOST_CELLS or any(_CELL.fullmatch(cell) for cell in found):
             return False
-        if not (place_of(found[0]) or found[0].lower() == "class") or not any(map(is_metric, found[1:])):
+        if not (unit_of(found[0]) or found[0].lower() == "class") or not any(map(is_metric, found[1:])):
             return False
         self._names, self._last, self._space = found, None, 0
         return True
@@ -73,7 +73,7 @@ class Table:
         if not self._names or len(found) != len(self._names):
             return None
         matches = [_CELL.fullmatch(cell) for cell in found]
-        first, kind = matches[0], place_of(self._names[0])
+        first, kind = matches[0], unit_of(self._names[0])
         if not all(matches[1:]) or bool(first and first["value"]) != bool(kind):
             return None
         if not first:
@@ -83,8 +83,8 @@ class Table:
             return None
         self._last = at
         of = int(first["of"]) if first["of"] else None
-        place = {"epoch": at, "epochs": of} if kind == "epoch" else {"step": int(at), "of": of}
-        return Line("table", "", values=self._values(matches, "train"))._replace(**place)
+        position = {"epoch": at, "epochs": of} if kind == "epoch" else {"step": int(at), "of": of}
+        return Line("table", "", values=self._values(matches, "train"))._replace(**position)
 
     def _total(self, name: str, matches: list[re.Match[str] | None]) -> Line | None:
         """The row of all classes of a validation."""
@@ -112,7 +112,7 @@ def _named(name: str, value: str) -> Line | None:
     if not match or not words(name):
         return None
     number = to_float(value)
-    if "step" in words(name)[-1] and place_of(name) and number.is_integer() and 0 <= number < 2**53:
+    if "step" in words(name)[-1] and unit_of(name) and number.is_integer() and 0 <= number < 2**53:
         return Line("table", "", step=int(number))
     values = Values()
     if is_rate(name) or is_plain_metric(name) or "rew" in words(name):

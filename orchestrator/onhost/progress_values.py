@@ -143,7 +143,7 @@ def split_of(key: str) -> tuple[str, list[str]]:
 
 
 @functools.lru_cache(maxsize=_NAMES)
-def place_of(key: str) -> str:
+def unit_of(key: str) -> str:
     """Whether a name counts `epoch`s or `step`s; empty: neither. `Train Epoch` does, `step_size` does not."""
     lower = key.lower().strip()
     if lower in _STEPS:
