@@ -101,7 +101,7 @@ def _staged(host: Host, run_id: str, which: str, folder: Path) -> Iterator[Stage
     except Refused as refused:
         if refused.kind != "client-space":
             raise
-        needs = decode.struct(refused.details, _Wanted) or _Wanted()
+        needs = decode.struct(refused.details, _Needs) or _Needs()
         largest = [(file.path, file.bytes) for file in needs.largest]
         raise localspace.too_little(folder, needs.needed, free, largest) from None
 
@@ -111,7 +111,7 @@ class _Sized(msgspec.Struct, frozen=True):
     bytes: decode.Size
 
 
-class _Wanted(msgspec.Struct, frozen=True):
+class _Needs(msgspec.Struct, frozen=True):
     """What the host would have sent."""
 
     needed: decode.Size = 0

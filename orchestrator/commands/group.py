@@ -203,7 +203,7 @@ def wait_until_met(ctx: Context, hosts: Sequence[Host], run_id: str, attempt: in
     until = ctx.now() + _MEET
     ctx.talk(f"waiting for {', '.join(host.label for host in hosts)} to connect to each other")
     current, turn = [RunFacts(id=run_id)] * len(hosts), 0
-    while waiting := [rank for rank, run in enumerate(current) if not _has_begun(run, attempt)]:
+    while waiting := [rank for rank, run in enumerate(current) if not _has_started(run, attempt)]:
         if turn and ctx.now() > until:
             raise _not_met(hosts[0].label, current)
         if turn:
@@ -213,13 +213,13 @@ def wait_until_met(ctx: Context, hosts: Sequence[Host], run_id: str, attempt: in
             waiting = sorted({0, *others})
         for rank in waiting:
             current[rank] = helper.find_run(hosts[rank], run_id) or RunFacts(id=run_id)
-            if current[rank].ended is not None and not _has_begun(current[rank], attempt):
+            if current[rank].ended is not None and not _has_started(current[rank], attempt):
                 raise _ended_before(hosts[rank].label, current[rank])
         turn += 1
     return current
 
 
-def _has_begun(run: RunFacts, attempt: int) -> bool:
+def _has_started(run: RunFacts, attempt: int) -> bool:
     return bool(run.state and (run.state.attempt or 0) >= attempt)
 
 

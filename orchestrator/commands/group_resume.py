@@ -74,16 +74,16 @@ def _resume(ctx: Context, store: Store, target: GroupTarget, request: Request, *
             resume.restart(ctx, ended[0] if ended else hosts[0], store, request)
             return 0
         attempt = 1 + max((run.state.attempt or 0) if run.state else 0 for run in known)
-        begun: list[Host] = []
+        started: list[Host] = []
         try:
             for host in ended or hosts[:1]:  # none: the error says that it is running
                 resume.restart(ctx, host, store, request, host.label in moved, together)
-                begun.append(host)
+                started.append(host)
             met = group.wait_until_met(ctx, hosts, run_id, attempt)
         except Unreachable:
             raise  # what was started waits for the others, and ends by itself where they do not come
         except GpujobError:
-            for host in begun:
+            for host in started:
                 with contextlib.suppress(GpujobError):
                     helper.stop(host, run_id, ctx.who, now=True)
             raise

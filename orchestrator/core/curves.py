@@ -165,9 +165,9 @@ def read(text: str) -> Story:
     return fold(rows(text))
 
 
-def fold(found: Iterable[Row]) -> Story:
+def fold(entries: Iterable[Row]) -> Story:
     story, axis = Story(), Axis()
-    for row in found:
+    for row in entries:
         if row.event == "start":
             story.restarts += any(curve.points for curve in story.curves.values())
             for curve in story.curves.values():

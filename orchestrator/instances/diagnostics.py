@@ -219,8 +219,8 @@ def _trial_checks(account: Account, instance: Instance) -> list[Row]:
 
 def _clean_up(account: Account, region_name: str) -> Row:
     """Looks for what the trial left; its security group may stay for another instance of the user."""
-    found = survey.orphans(account, survey.survey(account, region_name, [region_name]), [region_name])
-    left = [one.resource.id for one in found if one.resource.job == TRIAL_JOB]
+    orphans = survey.orphans(account, survey.survey(account, region_name, [region_name]), [region_name])
+    left = [one.resource.id for one in orphans if one.resource.job == TRIAL_JOB]
     if left:
         return ("clean-up", "missing", f"left: {', '.join(left)}", "gpujob hosts orphans --end")
     return ("clean-up", "ok", "the instance is terminated, and nothing of it is left", "")

@@ -111,11 +111,11 @@ def _replacements(
     sources: id of an instance → the request that it is of, or the group that it uses. tagged: ids of those
     that have gpujob's tag.
     """
-    ids, found = sorted(set(sources) - set(tagged)), list[Resource]()
+    ids, replacements = sorted(set(sources) - set(tagged)), list[Resource]()
     for one in lifecycle.described(cloud, region, {"instance-id": ids, "instance-state-name": LIVE_STATES}):
         if one.spot and spec.MANAGED not in one.tags:
-            found.append(_replacement(cloud, region, one, sources[one.id]))
-    return found
+            replacements.append(_replacement(cloud, region, one, sources[one.id]))
+    return replacements
 
 
 def _replacement(cloud: Cloud, region: str, of: Description, source: Resource) -> Resource:

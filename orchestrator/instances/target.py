@@ -48,8 +48,8 @@ class Ec2Target(Target):
         if not instance_id.startswith("i-"):
             why = "an instance is named by its id, ec2://i-…"
             raise UsageError(f"{self._word!r} is not a target", why, "gpujob hosts list")
-        found = self._account.records.find(instance_id)
-        return found or lifecycle.adopt(self._account, instance_id, self._regions)
+        record = self._account.records.find(instance_id)
+        return record or lifecycle.adopt(self._account, instance_id, self._regions)
 
     def _only_instance(self) -> Instance:
         instances, searched = self._account.records.current(), ""

@@ -127,8 +127,8 @@ def _launch(layout: Layout, entry: Entry) -> None:
             launching.launch(layout, entry.run, entry.restarts, entry.umask)
             return
         except Refused as error:
-            has_begun = run_queue.find(layout, entry.run) is None
-            if has_begun:
+            has_started = run_queue.find(layout, entry.run) is None
+            if has_started:
                 return  # and its supervisor was killed since
             if error.kind != "no-supervisor" or not tries_left:
                 raise

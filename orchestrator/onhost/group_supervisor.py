@@ -187,7 +187,7 @@ def interface(address: str) -> str:
         for _, name in socket.if_nameindex():
             with contextlib.suppress(OSError):
                 request = struct.pack("256s", name.encode()[:15])
-                found = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)[20:24]
-                if socket.inet_ntoa(found) == address:
+                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)[20:24]
+                if socket.inet_ntoa(answer) == address:
                     return name
     return ""

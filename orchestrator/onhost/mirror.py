@@ -173,19 +173,19 @@ class Mirror:
         failures = s3_tool.copy(self._tool, self._target, copies, self._secrets)
         if failures:
             raise Refused("s3", s3_tool.reason(failures))
-        there = s3_tool.entries(self._tool, self._target, self._secrets)
+        copied = s3_tool.entries(self._tool, self._target, self._secrets)
         for one in part:
             path = os.path.join(folder, one["sha256"])
-            if not self._is_there(path, one["path"], there):
+            if not self._is_copied(path, one["path"], copied):
                 raise Refused("s3", "%s/%s is not what was copied" % (base, one["path"]))
             if self._record.files.get(one["path"]) is None:
                 self._record.count += 1
             self._record.bytes += one["bytes"]
             self._record.files[one["path"]] = one["sha256"]
 
-    def _is_there(self, path: str, name: str, there: Mapping[str, tuple[int, str]]) -> bool:
+    def _is_copied(self, path: str, name: str, copied: Mapping[str, tuple[int, str]]) -> bool:
         """Whether S3 has the content of a file: by its ETag, else (as with KMS) by reading it back."""
-        size, etag = there.get(name, (-1, ""))
+        size, etag = copied.get(name, (-1, ""))
         if size != os.stat(path).st_size:
             return False
         if etag == s3_etags.of(path, s3_tool.PART_MIB << 20):

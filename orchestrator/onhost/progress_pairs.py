@@ -76,7 +76,7 @@ class _Position(NamedTuple):
     form: str = ""
 
 
-class _Found(NamedTuple):
+class _Pairs(NamedTuple):
     """What was found in a line, and what is left of it. `others`: how many values are no metrics.
 
     `is_marked`: a `:` or `=` is before each value of a metric.
@@ -109,11 +109,11 @@ def parse(text: str, split: str = "") -> Line | None:
         text = text[evaluation.end() :].lstrip(" ]") if split else text
     is_evaluation = bool(evaluation and split)
     position, text = _find_position(text)
-    found = _find_pairs(position, text)
-    values = _accepted(found, split, is_evaluation)
+    result = _find_pairs(position, text)
+    values = _accepted(result, split, is_evaluation)
     if values is None or _CODE.search(text):
         return None
-    position = found.position
+    position = result.position
     is_counted = position.form in ("first", "last")
     return Line("pairs", "", *position[:4], left, values=values, is_counted=is_counted)
 
@@ -189,7 +189,7 @@ def _find_position(text: str) -> tuple[_Position, str]:
     return _Position(), text
 
 
-def _find_pairs(position: _Position, text: str) -> _Found:
+def _find_pairs(position: _Position, text: str) -> _Pairs:
     text, others = _ASIDE.subn(_aside, text) if _HAS_ASIDE.search(text) else (text, 0)
     pairs, rest, end, split, is_marked = [], text, 0, "", True
     names_split = _split_in(text)
@@ -214,7 +214,7 @@ def _find_pairs(position: _Position, text: str) -> _Found:
         else:
             others += 1
         rest, end = rest.replace(match[0], " ", 1), match.end()
-    return _Found(position, pairs, others, rest, is_marked)
+    return _Pairs(position, pairs, others, rest, is_marked)
 
 
 _WORD = re.compile(r"(?<![\w-])[a-z]+(?![\w-])")
@@ -222,8 +222,8 @@ _WORD = re.compile(r"(?<![\w-])[a-z]+(?![\w-])")
 
 def _split_in(text: str) -> str:
     """The split that the last word for one names, of words that are no part of a name."""
-    found = [SPLITS[word] for word in _WORD.findall(text.lower()) if word in SPLITS]
-    return found[-1] if found else ""
+    splits = [SPLITS[word] for word in _WORD.findall(text.lower()) if word in SPLITS]
+    return splits[-1] if splits else ""
 
 
 def _aside(match: re.Match[str]) -> str:
@@ -239,12 +239,12 @@ def _is_time(unit: str | None) -> bool:
     return bool(unit) and unit != "%"
 
 
-def _accepted(found: _Found, split: str, is_evaluation: bool) -> Values | None:
+def _accepted(result: _Pairs, split: str, is_evaluation: bool) -> Values | None:
     """The values of the line, if it has a metric, and nothing else that another line would have.
 
     `is_evaluation`: the line said that it is of a whole evaluation.
     """
-    position, pairs, rest = found.position, found.pairs, _BARE.sub(" ", found.rest)
+    position, pairs, rest = result.position, result.pairs, _BARE.sub(" ", result.rest)
     residue = [word.lower() for word in re.findall(r"[A-Za-z]{2,}", rest)]
     if _NO_VALUE.search(rest):
         return None
@@ -260,9 +260,9 @@ def _accepted(found: _Found, split: str, is_evaluation: bool) -> Values | None:
     if position.form in ("first", "last"):
         return values if has_loss and set(residue) <= _SET else None
     if not has_position:
-        is_named = bool(split) and found.is_marked
+        is_named = bool(split) and result.is_marked
         is_plain = has_loss or (bool(pairs) and all(is_named or is_plain_metric(key) for key, _ in pairs))
-        return values if is_plain and not found.others and set(residue) <= _SET else None
+        return values if is_plain and not result.others and set(residue) <= _SET else None
     if len(residue) > 2 + sum(word in SPLITS for word in residue) or _OTHER.intersection(residue) - _SET:
         return None
     return values

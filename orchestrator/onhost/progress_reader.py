@@ -95,10 +95,10 @@ class LogReader:
 
     def _of_table(self, line: Line) -> Line:
         """A bar behind a row of a table, or behind the heading of one, as Ultralytics prints them."""
-        found = progress_tables.cells(line.name)
-        if len(found) > 2 and self._table.begins(found):
-            return line._replace(name="val" if found[0].lower() == "class" else "")
-        row = self._table.row(line.name) if len(found) > 2 else None
+        cells = progress_tables.cells(line.name)
+        if len(cells) > 2 and self._table.begins(cells):
+            return line._replace(name="val" if cells[0].lower() == "class" else "")
+        row = self._table.row(line.name) if len(cells) > 2 else None
         if row is None:
             return line
         return line._replace(name="", epoch=row.epoch, epochs=row.epochs, values=row.values)

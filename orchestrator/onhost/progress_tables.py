@@ -46,38 +46,38 @@ class Table:
         """What a line says as a row; a line that is a heading begins a table, and says nothing."""
         if not self._names and not _HINT.search(text):
             return None
-        found = cells(text)
-        if len(found) == 2 and _BOX.search(text):
-            return _named(*found)
-        if self.begins(found):
+        row = cells(text)
+        if len(row) == 2 and _BOX.search(text):
+            return _named(*row)
+        if self.begins(row):
             return None
-        line = self._row(found)
+        line = self._row(row)
         if line is None and not _RULE.fullmatch(text):
             self._space += 1
         return line
 
-    def begins(self, found: list[str]) -> bool:
+    def begins(self, row: list[str]) -> bool:
         """Whether these cells are a heading, which the next rows are then of."""
-        if not 2 <= len(found) <= _MOST_CELLS or any(_CELL.fullmatch(cell) for cell in found):
+        if not 2 <= len(row) <= _MOST_CELLS or any(_CELL.fullmatch(cell) for cell in row):
             return False
-        if not (unit_of(found[0]) or found[0].lower() == "class") or not any(map(is_metric, found[1:])):
+        if not (unit_of(row[0]) or row[0].lower() == "class") or not any(map(is_metric, row[1:])):
             return False
-        self._names, self._last, self._space = found, None, 0
+        self._names, self._last, self._space = row, None, 0
         return True
 
     def row(self, text: str) -> Line | None:
         """What a text says, if it is a row of this table."""
         return self._row(cells(text))
 
-    def _row(self, found: list[str]) -> Line | None:
-        if not self._names or len(found) != len(self._names):
+    def _row(self, row: list[str]) -> Line | None:
+        if not self._names or len(row) != len(self._names):
             return None
-        matches = [_CELL.fullmatch(cell) for cell in found]
+        matches = [_CELL.fullmatch(cell) for cell in row]
         first, kind = matches[0], unit_of(self._names[0])
         if not all(matches[1:]) or bool(first and first["value"]) != bool(kind):
             return None
         if not first:
-            return self._total(found[0], matches)
+            return self._total(row[0], matches)
         at = to_float(first["value"])
         if (self._space > _SPACE and at != (self._last or 0) + 1) or at < (self._last or 0):
             return None
@@ -91,8 +91,8 @@ class Table:
         return Line("table", "", values=self._values(matches, "val")) if name.lower() in _TOTAL else None
 
     def _values(self, matches: list[re.Match[str] | None], split: str) -> Values:
-        found = zip(self._names[1:], matches[1:])
-        pairs = [(name, match["value"]) for name, match in found if match and is_measured(name)]
+        columns = zip(self._names[1:], matches[1:])
+        pairs = [(name, match["value"]) for name, match in columns if match and is_measured(name)]
         return Values(split).add((name, to_float(value)) for name, value in pairs if value)
 
 
@@ -100,9 +100,9 @@ def cells(text: str) -> list[str]:
     """The cells of a line: between bars, tabs, commas, wide spaces or, where each is one word, spaces."""
     text = text.strip()
     for pattern in (_BOX, r"\t+\s*", r"\s{2,}", r"\s*,\s*", r"\s+"):
-        found = [cell.strip() for cell in re.split(pattern, text)]
-        if len(found) > 1:
-            return [cell for cell in found if cell] if pattern is _BOX else found
+        parts = [cell.strip() for cell in re.split(pattern, text)]
+        if len(parts) > 1:
+            return [cell for cell in parts if cell] if pattern is _BOX else parts
     return [text]
 
 

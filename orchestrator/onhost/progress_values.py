@@ -65,10 +65,10 @@ class Values:
         self.metrics: dict[str, dict[str, float]] = {}
 
     def add(self, pairs: Iterable[Pair]) -> Values:
-        found = sorted(pairs, key=lambda pair: "epoch" not in words(pair[0]))  # a mean gives way to a value
-        if {"train", "val"} <= {split_of(key)[0] for key, _ in found}:
+        ordered = sorted(pairs, key=lambda pair: "epoch" not in words(pair[0]))  # a mean gives way to a value
+        if {"train", "val"} <= {split_of(key)[0] for key, _ in ordered}:
             self.split = "val"
-        for key, value in found:
+        for key, value in ordered:
             self._add(key, value)
         self._find_loss()
         return self

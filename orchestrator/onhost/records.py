@@ -230,8 +230,8 @@ def _group(run: Object) -> GroupSpec | None:
 def _notify(value: Object) -> Notify | None:
     """Returns where alerts go; None for a run without any."""
     url, command, events = value.text("webhook_env") or "", value.texts("command"), value.texts("events")
-    wanted = events and (url or command)
-    return Notify(url, value.text("format") or "auto", command, events) if wanted else None
+    has_channel = events and (url or command)
+    return Notify(url, value.text("format") or "auto", command, events) if has_channel else None
 
 
 def _gpu_use(value: Object) -> GpuUse | None:

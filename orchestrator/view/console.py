@@ -126,8 +126,8 @@ def table_lines(ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str
 
 def _painted(line: str, word: str, painted: str) -> str:
     """The first cell that is this word, which is not the first of its row."""
-    before, found, after = f"{line}  ".partition(f"  {word}  ")
-    return f"{before}  {painted}  {after}".rstrip(" ") if found else line
+    before, separator, after = f"{line}  ".partition(f"  {word}  ")
+    return f"{before}  {painted}  {after}".rstrip(" ") if separator else line
 
 
 def _wrapped(ctx: Context, rows: Sequence[Sequence[str]], styles: Mapping[str, str], room: int) -> list[str]:

@@ -99,8 +99,8 @@ def values(report: RunReport) -> tuple[float | None, str, str]:
     progress = ev.last(report.facts.events, ev.Progress)
     share = None if progress and progress.of_epoch else _share(report)
     loss = f"{progress.loss:.4g}" if progress and progress.loss is not None else ""
-    found = {**report.metrics.get("train", {}), **report.metrics.get("val", {})}
-    metric = next(((n, v) for n, v in found.items() if v is not None and "loss" not in n), None)
+    metrics = {**report.metrics.get("train", {}), **report.metrics.get("val", {})}
+    metric = next(((n, v) for n, v in metrics.items() if v is not None and "loss" not in n), None)
     return share, loss, f"{metric[0]} {metric[1]:.4g}" if metric else ""
 
 
