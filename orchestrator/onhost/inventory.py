@@ -83,7 +83,7 @@ class RunOutputs:
         """Yields the files of the outputs that the job declares."""
         for name in self.names:
             path = self.output(name)
-            if is_inside(self.work, path) and os.path.exists(path):
+            if is_inside(self.work, path) and (os.path.exists(path) or is_denied(path)):
                 yield from _files_below(path, "outputs/" + name.strip("/"))
 
     def checkpoints(self, which: str) -> Iterator[tuple[str, str]]:
@@ -112,7 +112,7 @@ class RunOutputs:
             relative = os.path.relpath(path, self.work)
             is_output = any(is_inside(output, path) for output in outputs)
             if not is_output and _is_changed(path, os.path.join(self._code, relative)):
-                yield path, "work/" + relative
+                yield path, os.path.normpath("work/" + relative)  # `work` itself may be no folder
 
     def output_path(self, name: str) -> str:
         return os.path.join(self.work, name)
@@ -231,6 +231,18 @@ def _walk(top: str, without: Sequence[str] = ()) -> Iterator[str]:
         for name in names + links:
             yield os.path.join(folder, name)
     yield from (error.filename for error in closed if not isinstance(error, FileNotFoundError))
+
+
+def is_denied(path: str) -> bool:
+    """Returns whether this user may not list a folder, or reach a file: whether it exists is not known."""
+    try:
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            os.scandir(path).close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def is_inside(base: str, path: str) -> bool:

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import shutil
-import stat
 import time
 from typing import Mapping, NamedTuple, TypedDict
 
@@ -147,10 +146,11 @@ class _Stage:
         pinned, denied, no_room = [], [], []
         own = self._outputs
         left_out = [name for name in own.names if not is_inside(own.work, own.output(name))]
-        missing = [name for name in own.names if not os.path.lexists(own.output_path(name))]
+        absent = [name for name in own.names if not os.path.lexists(own.output_path(name))]
+        missing = [name for name in absent if not inventory.is_denied(own.output_path(name))]
         for source, relative in own.sources(self._which):
             file = self._regular_file(source)
-            if not file and _is_denied(source):
+            if not file and inventory.is_denied(source):
                 denied.append(relative)
                 continue
             if not file and not os.path.lexists(source):
@@ -210,18 +210,6 @@ class _Stage:
         os.replace(target, os.path.join(folder, digest))
         self._versions[relative] = version
         return entry
-
-
-def _is_denied(path: str) -> bool:
-    """Returns whether this user may not list a folder, or reach a file."""
-    try:
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            os.scandir(path).close()
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _require_room_for_copy(folder: str, size: int) -> None:

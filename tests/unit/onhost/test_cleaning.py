@@ -193,6 +193,24 @@ def test_what_the_user_may_not_read_is_named_and_the_rest_fetched(layout: Layout
     assert {"work/result", "checkpoints/7/a"} <= {file["path"] for file in staged["files"]}
 
 
+def test_an_output_in_a_folder_that_is_closed_is_not_reported_as_missing(layout: Layout) -> None:
+    paths = layout.run(RUN)
+    files.write_json(paths.run_json, {"id": RUN, "outputs": ["closed/table.csv", "out"]})
+    write(paths.work + "/closed/table.csv")
+    Path(paths.work, "closed").chmod(0)
+    with plain_user(layout.root):
+        staged = staging.stage(layout, RUN, "best")
+        assert unfetched(layout)["outputs"] == ["outputs/closed/table.csv"]
+    assert (staged["denied"], staged["missing"]) == (["outputs/closed/table.csv"], ["out"])
+
+
+def test_a_file_in_the_place_of_the_work_folder_is_fetched_by_its_name(layout: Layout) -> None:
+    work = Path(layout.run(RUN).work)
+    work.rmdir()
+    work.write_text("x")
+    assert "work" in [file["path"] for file in staging.stage(layout, RUN, "all")["files"]]
+
+
 def test_what_an_interrupted_copy_left_is_removed_by_the_next_one_and_by_clean(layout: Layout) -> None:
     left = layout.run(RUN).folder + "/.copies/1-999-1/big"
     write(left)
