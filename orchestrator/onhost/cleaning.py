@@ -9,7 +9,7 @@ import os
 from typing import Callable, TypedDict
 
 from orchestrator.core.layout import Layout, scratch
-from orchestrator.onhost import containers, copies, elsewhere, processes, run_facts
+from orchestrator.onhost import containers, copies, elsewhere, processes, run_facts, shared_memory
 from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.inventory import is_inside
 
@@ -49,7 +49,7 @@ def clean(layout: Layout, run_id: str, purge: bool) -> Cleaned:
     if run.spec and run.spec.mark:
         targets.append(scratch(run.spec.mark))
     if run.state:
-        in_use = processes.shared_memory(processes.table())
+        in_use = shared_memory.mapped(processes.table())
         targets += [path for path in run.state.shared_memory if path not in in_use]
     removed, left = _remove_all(targets)
     if purge:

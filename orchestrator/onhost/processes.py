@@ -9,11 +9,11 @@ import pwd
 import signal
 import subprocess
 import time
-from typing import Callable, Iterable, Mapping, NamedTuple, Sequence, TypedDict
+from typing import Callable, Collection, Iterable, Mapping, NamedTuple, Sequence, TypedDict
 
-_SHARED_MEMORY = "/dev/shm/"
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _DELETED = " (deleted)"  # after a path in /proc
+_KERNEL_THREAD = 0x200000  # PF_KTHREAD, a flag of Linux
 
 
 def output(words: Sequence[str], timeout: float = 5, cwd: str | None = None) -> str:
@@ -79,7 +79,7 @@ def is_alive(process: Identity | None, boot_id: str | None) -> bool:
 def variable(pid: int, name: str) -> str | None:
     """Returns a variable of the environment `pid` was started with; None if unset or not readable."""
     prefix = name.encode() + b"="
-    for word in _content(pid, "environ").split(b"\0"):
+    for word in content(pid, "environ").split(b"\0"):
         if word.startswith(prefix):
             return word[len(prefix) :].decode(errors="replace")
     return None
@@ -101,11 +101,15 @@ class Process(TypedDict):
 
 
 class Entry(NamedTuple):
-    """A living process in /proc: parent, session and start time in clock ticks since boot."""
+    """A living process in /proc: parent, session and start time in clock ticks since boot.
+
+    `is_kernel`: a thread of the kernel, which has no environment and no files.
+    """
 
     parent: int
     session: int
     ticks: int
+    is_kernel: bool = False
 
 
 class Snapshot(NamedTuple):
@@ -121,7 +125,9 @@ class Snapshot(NamedTuple):
 
 
 def snapshot() -> Snapshot:
-    return Snapshot(table(), by_mark(), by_log())
+    entries = table()
+    kernel = {pid for pid, entry in entries.items() if entry.is_kernel}  # half of those of many hosts
+    return Snapshot(entries, by_mark(kernel), by_log(kernel))
 
 
 def table() -> dict[int, Entry]:
@@ -129,22 +135,23 @@ def table() -> dict[int, Entry]:
     for pid in _pids():
         fields = _stat(pid)
         if _lives(fields):
-            entries[pid] = Entry(int(fields[1]), int(fields[3]), int(fields[19]))
+            is_kernel = bool(int(fields[6]) & _KERNEL_THREAD)
+            entries[pid] = Entry(int(fields[1]), int(fields[3]), int(fields[19]), is_kernel)
     return entries
 
 
-def by_mark() -> dict[str, list[int]]:
+def by_mark(without: Collection[int] = ()) -> dict[str, list[int]]:
     marks: dict[str, list[int]] = {}
-    for pid in _pids():
+    for pid in set(_pids()).difference(without):
         mark = variable(pid, "GPUJOB_MARK")
         if mark and start_ticks(pid) is not None:
             marks.setdefault(mark, []).append(pid)
     return marks
 
 
-def by_log() -> dict[str, list[int]]:
+def by_log(without: Collection[int] = ()) -> dict[str, list[int]]:
     writers: dict[str, list[int]] = {}
-    for pid in _pids():
+    for pid in set(_pids()).difference(without):
         for path in {_output_path(pid, 1), _output_path(pid, 2)}:
             if path.endswith("/log"):
                 writers.setdefault(path, []).append(pid)
@@ -183,7 +190,7 @@ def describe(pid: int) -> Process:
     with contextlib.suppress(OSError, KeyError):
         user = str(os.stat("/proc/%d" % pid).st_uid)
         user = pwd.getpwuid(int(user)).pw_name
-    command = _content(pid, "cmdline")[:200].replace(b"\0", b" ").strip()
+    command = content(pid, "cmdline")[:200].replace(b"\0", b" ").strip()
     return {"pid": pid, "user": user, "command": command.decode("utf-8", errors="replace")}
 
 
@@ -213,40 +220,6 @@ def exit_with_descendants() -> None:
     os._exit(1)
 
 
-def shared_memory_names() -> set[str]:
-    """Returns the names of the files and folders in /dev/shm."""
-    try:
-        return set(os.listdir(_SHARED_MEMORY))
-    except OSError:
-        return set()
-
-
-def shared_memory(pids: Iterable[int]) -> set[str]:
-    """Returns the paths of the files in /dev/shm that these processes have mapped."""
-    paths = set()
-    for pid in pids:
-        for line in _content(pid, "maps").decode(errors="replace").split("\n"):
-            if _SHARED_MEMORY in line and (path := _shared_path(line)):
-                paths.add(path)
-    return paths
-
-
-def _shared_path(line: str) -> str:
-    """Returns the path in /dev/shm of a line of /proc/PID/maps; empty for one of another file.
-
-    In a container, or below another root, a file of that path may be another one: device and inode say so.
-    """
-    _, _, _, device, inode, path = [*line.split(None, 5), "", "", "", "", "", ""][:6]
-    if not path.startswith(_SHARED_MEMORY):
-        return ""
-    try:
-        about = os.stat(path)
-    except (OSError, ValueError):
-        return ""
-    own = "%02x:%02x" % (os.major(about.st_dev), os.minor(about.st_dev)), str(about.st_ino)
-    return path if own == (device, inode) else ""
-
-
 def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
@@ -265,15 +238,16 @@ def _lives(fields: list[str]) -> bool:
     return bool(fields) and (fields[0] not in "ZX" or int(fields[17]) > 1)
 
 
-def _content(pid: int, name: str) -> bytes:
+def content(pid: int, name: str) -> bytes:
     """Returns a file of a process, by another thread if the main one has ended; empty if unreadable."""
     folder = "/proc/%d" % pid
-    if content := _read("%s/%s" % (folder, name)):
-        return content
+    whole = _read("%s/%s" % (folder, name))
+    if whole or _stat(pid)[:1] != ["Z"]:
+        return whole
     with contextlib.suppress(OSError):
         for thread in os.listdir(folder + "/task"):
-            if thread != str(pid) and (content := _read("%s/task/%s/%s" % (folder, thread, name))):
-                return content
+            if thread != str(pid) and (own := _read("%s/task/%s/%s" % (folder, thread, name))):
+                return own
     return b""
 
 

@@ -57,25 +57,6 @@ def has_ended(layout: Layout, run_id: str) -> bool:
     return not is_alive
 
 
-class SharedMemory:
-    """Finds the files in /dev/shm that a run made: it maps them, and they were not there before it.
-
-    A run may map what others use, such as data that its user keeps in memory.
-    """
-
-    def __init__(self, recorded: Iterable[str]) -> None:
-        """`recorded`: the paths of those that earlier supervisors of the run found."""
-        self._others = processes.shared_memory_names() - set(map(_shared_name, recorded))
-
-    def find(self, pids: Iterable[int]) -> set[str]:
-        """Returns the paths of those that these processes of the run have mapped."""
-        return {path for path in processes.shared_memory(pids) if _shared_name(path) not in self._others}
-
-
-def _shared_name(path: str) -> str:
-    return path.split("/")[3]
-
-
 def identities(pids: Iterable[int]) -> list[processes.Identity]:
     """Returns what state.json records of these processes, so that they are found without their supervisor."""
     answers = (processes.identity(pid) for pid in pids)

@@ -35,6 +35,7 @@ from orchestrator.onhost.errors import Refused
 from orchestrator.onhost.exits import Exit
 from orchestrator.onhost.journal import Journal
 from orchestrator.onhost.records import RunSpec, State
+from orchestrator.onhost.shared_memory import SharedMemory
 
 HEARTBEAT = 5.0  # seconds between two updates of state.json
 DETACH_SECONDS = 1.0  # seconds after which processes that outlive their command are the run
@@ -66,7 +67,7 @@ class Supervisor:
         )
         self.reason: str | None = None
         self.gpus = gpus.GpuWatch()
-        self.shared_memory = run_processes.SharedMemory(self.state.shared_memory)
+        self.shared_memory = SharedMemory(self.state.shared_memory)
         self.kill_at: float | None = None
         self.queue = launching.QueueWatch(self.layout)
         self.failure: int | None = None

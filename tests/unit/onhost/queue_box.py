@@ -42,7 +42,7 @@ class Box:
         self.pids: dict[str, list[int]] = {}
         monkeypatch.setattr(gpus, "sample", lambda timeout=5: self.cards)
         monkeypatch.setattr(host_facts, "gpu_processes", lambda: self.programs)
-        monkeypatch.setattr(processes, "by_mark", lambda: self.pids)
+        monkeypatch.setattr(processes, "by_mark", lambda *_: self.pids)
         monkeypatch.setattr(processes, "table", dict)
         monkeypatch.setattr(os, "fsync", lambda _: None)
         monkeypatch.setattr(alert_watch, "start", lambda *_: None)

@@ -36,7 +36,7 @@ def live_run(layout: Layout, run_id: str, monkeypatch: pytest.MonkeyPatch, wants
     job = run_id.split("-")[0]
     spec = {"id": run_id, "job": job, "mark": job, "argv": ["train.sh"], "resources": {"gpus": wants}}
     (folder / "run.json").write_text(json.dumps(spec))
-    monkeypatch.setattr(processes, "by_mark", lambda: {job: [7]})
+    monkeypatch.setattr(processes, "by_mark", lambda *_: {job: [7]})
 
 
 def refused(layout: Layout, known_runs: list[str] | None, share_gpu: bool = False) -> Refused | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.layout import Layout, scratch
-from orchestrator.onhost import files, processes, run_processes
+from orchestrator.onhost import files, processes, run_processes, shared_memory
 from orchestrator.onhost.processes import Entry, Snapshot
 from orchestrator.onhost.records import State
 from orchestrator.onhost.supervisor import Supervisor
@@ -193,7 +193,7 @@ def map_file(path: Path) -> mmap.mmap:
 
 def test_shared_memory_from_before_a_run_is_not_of_the_run(shared_file: Path) -> None:
     shared_file.touch()
-    memory = run_processes.SharedMemory([])
+    memory = shared_memory.SharedMemory([])
     with map_file(shared_file):
         assert str(shared_file) not in memory.find([os.getpid()])
 
@@ -202,7 +202,7 @@ def test_shared_memory_from_before_a_run_is_not_of_the_run(shared_file: Path) ->
 def test_shared_memory_that_a_run_makes_is_found(shared_file: Path, is_recorded: bool) -> None:
     if is_recorded:
         shared_file.touch()
-    memory = run_processes.SharedMemory([str(shared_file)] if is_recorded else [])
+    memory = shared_memory.SharedMemory([str(shared_file)] if is_recorded else [])
     with map_file(shared_file):
         assert str(shared_file) in memory.find([os.getpid()])
 
@@ -212,7 +212,7 @@ def test_a_file_below_another_folder_named_dev_shm_is_not_shared(tmp_path: Path,
     elsewhere = tmp_path / "dev" / "shm" / shared_file.name
     elsewhere.parent.mkdir(parents=True)
     with map_file(elsewhere):
-        assert str(shared_file) not in processes.shared_memory([os.getpid()])
+        assert str(shared_file) not in shared_memory.mapped([os.getpid()])
 
 
 def test_shared_memory_of_a_container_is_not_that_of_the_host(
@@ -224,8 +224,23 @@ def test_shared_memory_of_a_container_is_not_that_of_the_host(
     own = line % (os.major(about.st_dev), os.minor(about.st_dev), about.st_ino)
     other = line % (os.major(about.st_dev), os.minor(about.st_dev) + 1, about.st_ino)
     for text, found in ((own, {str(shared_file)}), (other, set())):
-        monkeypatch.setattr(processes, "_content", lambda *_, text=text: text.encode())
-        assert processes.shared_memory([1]) == found
+        monkeypatch.setattr(processes, "content", lambda *_, text=text: text.encode())
+        assert shared_memory.mapped([1]) == found
+
+
+def test_threads_of_the_kernel_are_not_searched_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are half of the processes of many hosts, and have neither environment nor files."""
+    own = os.getpid()
+    flags = {own: "4194304", 2: "2129984"}
+    fields = {pid: ["S", "0", "0", "0", "0", "-1", flag, *["1"] * 20] for pid, flag in flags.items()}
+    read: list[int] = []
+    monkeypatch.setattr(processes, "_pids", lambda: list(flags))
+    monkeypatch.setattr(processes, "_stat", lambda pid: fields[pid])
+    monkeypatch.setattr(processes, "variable", lambda pid, _: read.append(pid))
+    monkeypatch.setattr(processes, "_output_path", lambda pid, _: read.append(pid) or "")
+    snapshot = processes.snapshot()
+    assert {pid: entry.is_kernel for pid, entry in snapshot.table.items()} == {own: False, 2: True}
+    assert set(read) == {own}
 
 
 def test_a_process_whose_name_is_no_text_is_found_like_any_other() -> None:
