@@ -130,6 +130,7 @@ class Watch:
         self._pauses: dict[tuple[str, str], Pause] = {}
         self._run = companions.Watched(paths)
         self._offset = max(0, files.size(paths.events) - _EVENTS)
+        self._has_begun = False
         self._health: dict[str, alerts.Health] = {}
         self._failed: list[int] = []
         self._attempt = 0
@@ -207,8 +208,15 @@ class Watch:
             )
 
     def _read_events(self, state: State) -> None:
-        """Keeps the first health event of each rule that was written since the supervisor started."""
+        """Keeps the first health event of each rule that was written since the supervisor started.
+
+        What stands in the file before is old, whatever its time is: the clock may be set back. A file that
+        was cut since is read from its begin.
+        """
+        if not self._has_begun:
+            self._offset, self._has_begun = max(self._offset, state.events_bytes or 0), True
         with contextlib.suppress(OSError), files.open_regular(self._paths.events) as handle:
+            self._offset = files.resumed(handle, self._offset)
             handle.seek(self._offset)
             content = handle.read(_EVENTS)
             complete = content.rfind(b"\n") + 1 or (len(content) if len(content) == _EVENTS else 0)
@@ -221,7 +229,7 @@ class Watch:
         with contextlib.suppress(jsontext.BadJson):
             event = jsontext.read_object(line)
             rule, t = event.text("rule") or "", event.number("t")
-            is_old = t is not None and t < state.started
+            is_old = state.events_bytes is None and t is not None and t < state.started
             if event.text("event") == "health" and not is_old and len(self._health) < _MOST:
                 message = event.text("message") or event.text("seen") or ""
                 self._health.setdefault(

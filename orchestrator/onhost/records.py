@@ -18,7 +18,7 @@ _NUMBERS = ("first_started", "started", "heartbeat", "used_seconds", "ended")
 _STATE: dict[str, type] = {
     **dict.fromkeys(("id", "boot", "host", "machine", "reason", "by"), str),
     **dict.fromkeys(("gpus", "left", "ended_processes"), list),
-    **dict.fromkeys(("attempt", "restarts", "exit_code", "signal", "log_bytes"), int),
+    **dict.fromkeys(("attempt", "restarts", "exit_code", "signal", "log_bytes", "events_bytes"), int),
     "group": dict,
 }
 
@@ -157,7 +157,7 @@ class State:
     `ended_processes`: those that it ended after the command had ended. `restarts`: how many of the job's
     restarts are used since a user started or resumed the run. `group`: of a run over several hosts, its
     `rank`, `hosts` and those that are `absent`, each with `host` and `since`; `problem`: why rank 0 is not
-    reached.
+    reached. `events_bytes`: the size of events.jsonl when the supervisor started.
     """
 
     id: str = ""
@@ -184,6 +184,7 @@ class State:
     reason: str | None = None
     by: str | None = None
     log_bytes: int | None = None
+    events_bytes: int | None = None
     group: GroupState | None = None
     v: int = 1
 

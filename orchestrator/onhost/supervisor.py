@@ -59,6 +59,7 @@ class Supervisor:
         self.spec = RunSpec.load(self.paths.run_json) or RunSpec.parse({"id": run_id})
         self.state = launching.next_state(run_id, State.load(self.paths.state) or State())
         self.state.restarts = restarts
+        self.state.events_bytes = files.size(self.paths.events)
         self.limits = run_limits.Watch(
             time.monotonic(), self.state.used_seconds, self.spec.max_hours, self.spec.idle_minutes
         )

@@ -146,6 +146,27 @@ def test_an_alert_is_sent_again_after_the_clock_was_set_back(paths: RunPaths) ->
     assert [one.attempts for one in watch._deliveries] == [2]
 
 
+@pytest.mark.parametrize("content", ["", '{"event": "health", "t": 70, "rule": "old", "message": "m"}\n'])
+def test_a_finding_is_reported_whatever_the_clock_says(paths: RunPaths, content: str) -> None:
+    """What an earlier start of the run wrote is not, although its clock was ahead."""
+    change(paths, **ALIVE, started=50.0, events_bytes=len(content))
+    new = '{"event": "health", "t": 40, "rule": "new", "message": "m"}\n'
+    Path(paths.events).write_text(content + new)
+    server = Server()
+    Watch(paths, spec(["health"]), {"webhook": server}).look(51.0)
+    assert server.keys == ["health/50/new"]
+
+
+def test_a_finding_is_reported_after_the_events_file_was_cut(paths: RunPaths) -> None:
+    change(paths, **ALIVE, started=50.0, events_bytes=0)
+    Path(paths.events).write_text("{}\n" * 1000)
+    watch = Watch(paths, spec(["health"]), {"webhook": (server := Server())})
+    watch.look(51.0)
+    Path(paths.events).write_text('{"event": "health", "t": 60, "rule": "new", "message": "m"}\n')
+    watch.look(52.0)
+    assert server.keys == ["health/50/new"]
+
+
 def test_a_server_that_is_gone_is_given_up_after_a_quarter_of_an_hour(paths: RunPaths) -> None:
     server = Server("Connection refused")
     seconds = look_until_done(Watch(paths, spec(), {"webhook": server}), step=20)
