@@ -29,13 +29,12 @@ class Journal:
     def say(self, message: str) -> None:
         """Appends a line to the log, unless that cannot be done, as on a full disk."""
         with contextlib.suppress(OSError):
-            os.write(self.log, ("gpujob: %s\n" % message).encode("utf-8", errors="replace"))
+            os.write(self.log, _line(message))
 
     def warn(self, message: str) -> None:
         """Appends a warning to the run's events, unless that cannot be done."""
-        line = json.dumps({"v": 1, "t": time.time(), "event": "warning", "message": message})
         with contextlib.suppress(OSError):
-            files.append(self._paths.events, line.encode() + b"\n")
+            files.append(self._paths.events, _warning(message))
 
     def show(self) -> subprocess.Popen[bytes] | None:
         """Starts a `tail` of the log for attached terminals; it ends with this process, receives no keys.
@@ -56,9 +55,16 @@ class Journal:
 
 
 def note(paths: RunPaths, message: str) -> None:
-    """Appends a message to log and events of a run that has no supervisor, as far as that can be done."""
-    with contextlib.suppress(OSError):
-        journal = Journal(paths)
-        journal.say(message)
-        journal.warn(message)
-        os.close(journal.log)
+    """Appends a message to log and events of a run that has no supervisor, unless that cannot be done."""
+    for path, content in ((paths.log, _line(message)), (paths.events, _warning(message))):
+        with contextlib.suppress(OSError):
+            files.append(path, content)
+
+
+def _line(message: str) -> bytes:
+    return ("gpujob: %s\n" % message).encode("utf-8", errors="replace")
+
+
+def _warning(message: str) -> bytes:
+    event = {"v": 1, "t": time.time(), "event": "warning", "message": message}
+    return json.dumps(event).encode() + b"\n"

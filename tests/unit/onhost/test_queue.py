@@ -78,6 +78,15 @@ def test_a_damaged_run_at_the_head_of_the_queue_stops_no_other(box: Box, damaged
     assert run_id(1) in box.pids
 
 
+def test_why_a_run_was_not_started_is_in_its_events_if_its_log_is_damaged(box: Box) -> None:
+    box.add(run_id(0))
+    paths = box.layout.run(run_id(0))
+    for path in (paths.lease, paths.log):
+        Path(path, "folder").mkdir(parents=True)
+    dispatch.advance(box.layout)
+    assert "the run could not be started" in Path(paths.events).read_text()
+
+
 def test_on_a_full_disk_a_run_without_recorded_end_goes_on_waiting(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
