@@ -7,7 +7,7 @@ from orchestrator.commands import rows
 from orchestrator.context import Context
 from orchestrator.core.values import iso
 from orchestrator.errors import GpujobError
-from orchestrator.instances import ensure, inventory, survey
+from orchestrator.instances import inventory, launching, survey
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.inventory import Inventory
 from orchestrator.store import Store
@@ -30,7 +30,7 @@ def cost(ctx: Context) -> int:
 def _search(account: Account) -> Inventory:
     ctx, is_empty = account.ctx, not account.records.all()
     try:
-        ensure.settle(account)
+        launching.settle(account)
     except GpujobError as error:
         ctx.warn(f"EC2 could not be searched: {error.what}: {error.why}")
         return inventory.load(ctx.state_dir)

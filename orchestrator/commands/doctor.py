@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator import __version__, registry, settings_files
 from orchestrator.commands import jobs
@@ -30,6 +31,9 @@ from orchestrator.view import answers
 from orchestrator.view.console import print_table
 from orchestrator.view.status import gpus
 
+if TYPE_CHECKING:
+    from orchestrator.instances.spec import LaunchSpec
+
 Row = tuple[str, str, str, str]  # what, ok | warning | missing, detail, fix
 
 
@@ -52,9 +56,10 @@ def doctor(ctx: Context, on: str | None, job: str | None = None, launch: bool = 
         rows.append(rsync.row(ctx))
     if target.launches:
         label = "ec2"
-        rows += _launch_rows(ctx, settings["region"].value, job)
+        planned = _planned(ctx, settings["region"].value, job)
+        rows += _launch_rows(ctx, planned)
         if launch and not any(row[1] == "missing" for row in rows):
-            rows += _trial_rows(ctx, settings["region"].value)
+            rows += _trial_rows(ctx, planned)
     else:
         with _leading_on(target), target.connect() as host:
             facts = helper.facts(host, host.pythons(), image="")
@@ -74,19 +79,25 @@ def doctor(ctx: Context, on: str | None, job: str | None = None, launch: bool = 
     return 1 if missing else 0
 
 
-def _trial_rows(ctx: Context, region: str) -> list[Row]:
+def _trial_rows(ctx: Context, planned: LaunchSpec) -> list[Row]:
     from orchestrator.instances import diagnostics  # noqa: PLC0415 - other targets load nothing of EC2
     from orchestrator.instances.cloud import Account  # noqa: PLC0415
 
-    return diagnostics.trial_rows(Account(ctx), region)
+    return diagnostics.trial_rows(Account(ctx), planned)
 
 
-def _launch_rows(ctx: Context, region: str, word: str | None) -> list[Row]:
+def _launch_rows(ctx: Context, planned: LaunchSpec) -> list[Row]:
     from orchestrator.instances import diagnostics  # noqa: PLC0415 - other targets load nothing of EC2
-    from orchestrator.instances.quote import quote  # noqa: PLC0415
+
+    return diagnostics.rows(ctx, planned)
+
+
+def _planned(ctx: Context, region: str, word: str | None) -> LaunchSpec:
+    """Returns the launch of a job, or of one that asks for nothing."""
+    from orchestrator.instances.quote import quote  # noqa: PLC0415 - other targets load nothing of EC2
 
     job = JobSpec("job") if word is None else jobs.load(ctx, word, [], []).spec
-    return diagnostics.rows(ctx, quote(job, region, ctx.now(), ctx.who, 0).spec)
+    return quote(job, region, ctx.now(), ctx.who, 0).spec
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from orchestrator.instances import (
     connection,
     ensure,
     inventory,
+    launching,
     lifecycle,
     members,
     prices,
@@ -78,7 +79,7 @@ def list_hosts(ctx: Context, cached: bool) -> int:
     answer; then it is 5.
     """
     account, settings = Account(ctx), settings_files.load(ctx)
-    ensure.settle(account)
+    launching.settle(account)
     listed, code = inventory.load(ctx.state_dir), 0
     is_used = settings["target"].value == "ec2" or listed.resources or account.records.all()
     if not cached and is_used:

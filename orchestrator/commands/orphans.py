@@ -9,7 +9,7 @@ from orchestrator.commands import rows
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.errors import Exit, GpujobError, UsageError
-from orchestrator.instances import connection, ensure, survey
+from orchestrator.instances import connection, launching, survey
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import Stopped, Terminated
 from orchestrator.instances.instance import PREFIX
@@ -29,7 +29,7 @@ def orphans(ctx: Context, regions: list[str], end: bool) -> int:
     their deadline. 1 while some are left; if none is known, 5 where a region did not answer.
     """
     account, home = Account(ctx), settings_files.load(ctx)["region"].value
-    ensure.settle(account)
+    launching.settle(account)
     searched = survey.survey(account, home, regions)
     listed = survey.orphans(account, searched, regions)
     code_if_none = int(Exit.UNREACHABLE if searched.unsearched else Exit.DONE)

@@ -105,12 +105,12 @@ def _settle(ctx: Context, instances: InstanceStore, settings: dict[str, Setting]
     is_old = ctx.now() - stored.read >= inventory.FRESH_SECONDS
     if not is_open and (not is_used or not is_old or query.is_narrow):
         return stored
-    from orchestrator.instances import ensure, survey  # noqa: PLC0415 - 50 ms that are seldom needed
+    from orchestrator.instances import launching, survey  # noqa: PLC0415 - 50 ms that are seldom needed
     from orchestrator.instances.cloud import Account  # noqa: PLC0415
 
     account = Account(ctx)
     try:
-        ensure.settle(account)
+        launching.settle(account)
     except GpujobError as error:
         ctx.warn(f"EC2 could not be asked about an interrupted launch: {error.what}: {error.why}")
         return stored

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from orchestrator import files
 from orchestrator.context import Context
 from orchestrator.errors import GpujobError, Unreachable, UsageError
-from orchestrator.instances import answers, changes, connection, lifecycle
+from orchestrator.instances import answers, changes, connection, errors, lifecycle
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import AwsError
@@ -28,6 +28,7 @@ USER_DATA_LIMIT = 16384  # bytes, before base64 (RunInstances)
 READY = "/run/gpujob/ready"
 ANY_VOLUME = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol*"
 _POLL_SECONDS = 2.0
+_OPEN_SECONDS = 150.0  # seconds without an answer after which port 22 is opened to this client once more
 _PLACEHOLDER = re.compile(r"@([a-z_]+)@")
 _COMMENT = re.compile(r"^ *#(?!cloud-config|!).*\n", re.MULTILINE)
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
@@ -205,7 +206,9 @@ def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
     The user, the packages and the volume below the helper's folder appear while the instance boots.
     """
     end, printed, state = instance.started + BOOT_SECONDS, "", "port 22 does not answer yet"
-    while account.ctx.now() < end:
+    is_late, opened = False, account.ctx.now()
+    while not is_late:
+        is_late = account.ctx.now() >= end  # this client may have been suspended: it looks once more
         if connection.answers(instance.address):
             host = InstanceHost(account, instance)
             try:
@@ -222,16 +225,32 @@ def _wait_for_marker(account: Account, instance: Instance) -> InstanceHost:
             host.close()
         else:
             instance = lifecycle.wait_until(account, instance, "running")
+            if account.ctx.now() - opened > _OPEN_SECONDS:
+                _open_again(account, instance)
+                opened = account.ctx.now()
         if state != printed:
             account.ctx.talk(state)
             printed = state
         account.ctx.sleep(_POLL_SECONDS)
     why = f"{state}; its console: {_console_output(account, instance)}"
+    if lifecycle.is_used_elsewhere(account, instance):
+        what = f"{instance.label} does not answer this client, and is kept: another client of yours uses it"
+        raise Unreachable(what, why, "gpujob hosts list")
     if instance.started == instance.launched:  # nothing is on an instance that was never ready
         changes.terminate(account, instance, with_volume=instance.volume_to_attach is None)
         what = f"{instance.label} did not boot and was terminated"
         raise Unreachable(what, why, "gpujob doctor --on ec2, or another image: resources.ec2.images")
     raise Unreachable(f"{instance.label} did not boot", why, f"gpujob hosts down {instance.label} --discard")
+
+
+def _open_again(account: Account, instance: Instance) -> None:
+    """Opens port 22 to this client, which may have moved to another network since it was opened."""
+    try:
+        lifecycle.allow_ssh(account, instance)
+    except GpujobError as error:
+        if not errors.may_succeed_later(error):
+            raise
+        account.ctx.talk(f"{error.what}; trying again")
 
 
 def _console_output(account: Account, instance: Instance) -> str:

@@ -72,6 +72,8 @@ class InstanceHost(SshHost):
     def assign_run(self, run_id: str) -> None:
         if self.instance.managed and self.instance.ends_with_run:
             self._account.records.save(replace(self.instance, run=run_id))
+        if self.instance.managed and self.instance.is_adopted:
+            lifecycle.tag_use(self._account, self.instance)
 
     @contextlib.contextmanager
     def keep_awake(self) -> Iterator[None]:

@@ -132,20 +132,20 @@ def _read_quota(cloud: Cloud, quota: Quota) -> float | None:
 
 def _permissions(cloud: Cloud, candidate: Candidate, launch: LaunchSpec) -> list[Row]:
     """Makes each call with DryRun: AWS answers whether it would be allowed, and does nothing."""
-    tags = spec.tag_specifications(spec.TAGGED_KINDS, {**launch.extra_tags, spec.MANAGED: "1"})
+    values = {**launch.extra_tags, spec.MANAGED: "1"}
     calls: dict[str, Mapping[str, Any]] = {
         "run_instances": {
             "ImageId": _some_image(cloud, launch),
             "InstanceType": candidate.type,
             "MinCount": 1,
             "MaxCount": 1,
-            "TagSpecifications": tags,
+            "TagSpecifications": spec.tag_specifications(spec.TAGGED_KINDS, values),
             "MetadataOptions": {"HttpTokens": "required"},
         },
         "create_security_group": {
             "GroupName": "gpujob-doctor",
             "Description": "gpujob doctor",
-            "TagSpecifications": spec.tag_specifications(["security-group"], {spec.MANAGED: "1"}),
+            "TagSpecifications": spec.tag_specifications(["security-group"], values),
         },
         "describe_instances": {},
     }
@@ -175,14 +175,15 @@ def _some_image(cloud: Cloud, launch: LaunchSpec) -> str:
         return "ami-0123456789abcdef0"
 
 
-def trial_rows(account: Account, region_name: str) -> list[Row]:
+def trial_rows(account: Account, launch: LaunchSpec) -> list[Row]:
     """Launches a small instance for minutes, checks what every run relies on, and always terminates it.
 
-    The user confirms the price. Returns a row for each check.
+    It is launched into the network of a job's launch, with its tags. The user confirms the price. Returns a
+    row for each check.
     """
     started, table = account.ctx.now(), list[Row]()
     try:
-        offer = quote.for_trial(TRIAL_JOB, region_name, started, account.ctx.who)
+        offer = quote.for_trial(TRIAL_JOB, launch, started, account.ctx.who)
         instance = ensure.ensure(account, offer)
         seconds = account.ctx.now() - started
         where = f"{instance.label}, {instance.type} in {instance.zone}"
@@ -196,7 +197,7 @@ def trial_rows(account: Account, region_name: str) -> list[Row]:
         for left in account.records.current():
             if left.job == TRIAL_JOB:
                 changes.terminate(account, left)
-    return [*table, _clean_up(account, region_name)]
+    return [*table, _clean_up(account, launch.regions[0])]
 
 
 def _trial_checks(account: Account, instance: Instance) -> list[Row]:

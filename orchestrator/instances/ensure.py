@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-
-from msgspec.structs import replace
+from collections.abc import Sequence
 
 from orchestrator.core.text import duration
 from orchestrator.errors import GpujobError, UsageError
-from orchestrator.instances import boot, changes, errors, launch, lifecycle, members, prices, region
+from orchestrator.instances import boot, changes, errors, launching, lifecycle, members, prices
 from orchestrator.instances.cloud import Account
-from orchestrator.instances.errors import Ended
-from orchestrator.instances.instance import STOPPED, Instance, label
+from orchestrator.instances.instance import STOPPED, Instance
 from orchestrator.instances.quote import Quote
-from orchestrator.instances.records import LaunchAttempt
-from orchestrator.instances.spec import DEFAULT_HOURS, OWNER
-
-T = TypeVar("T")
-_CAPACITY_PAUSES = (30.0, 60.0, 120.0, 300.0)  # seconds between two attempts; the last one is repeated
+from orchestrator.instances.spec import DEFAULT_HOURS
 
 
 def ensure(account: Account, offer: Quote, ssh_cidr: str | None = None) -> Instance:
@@ -39,45 +30,23 @@ def ensure_all(account: Account, offer: Quote, ssh_cidr: str | None) -> tuple[In
         if not locked:
             what = f"another command is launching an instance for {job}"
             raise GpujobError(what, "", "wait for it, or use another name")
-        settle(account)
-        attempt = _open_attempt(account, job)
-        known = _on_record(account, job)
+        launching.settle(account)
+        attempt = launching.open_attempt(account, offer.spec)
+        former, known = account.records.ids(), _on_record(account, job)
         if not known and not attempt:
             known = members.find_own(account, offer.spec)
         is_partly_shown = bool(known and attempt and known[0].launch == attempt.id)
         if known and not is_partly_shown and (usable := _use_all(account, known, offer)):
             return usable
         if attempt:
-            return resume(account, attempt)
+            try:
+                return launching.resume(account, attempt)
+            except GpujobError as error:
+                if not offer.wait_hours or not errors.may_succeed_later(error):
+                    raise
+                account.ctx.talk(error.what)
         what = "an instance" if offer.spec.nodes == 1 else "instances"
-        return launch_new(account, f"launching {what}:", offer, ssh_cidr)
-
-
-def settle(account: Account) -> None:
-    """Records the instances that interrupted launches created, and completes deletions that were decided.
-
-    Calls EC2 only if there is something to do.
-    """
-    changes.complete(account)
-    if not account.records.attempts():
-        return
-    for instance in launch.settle(account):
-        account.ctx.talk(
-            f"an interrupted launch created {instance.label} ({instance.type} in {instance.zone})"
-        )
-
-
-def resume(account: Account, attempt: LaunchAttempt) -> tuple[Instance, ...]:
-    """Returns the instances of a launch that was interrupted, once they are ready."""
-    account.ctx.talk("resuming the launch that was interrupted")
-    launched = launch.resume(account, attempt)
-    try:
-        instances = _all_ready(account, launched)
-    except GpujobError:
-        members.discard_if_incomplete(account, launched)
-        raise
-    members.require_first(account, instances, attempt.spec.regions, attempt.others)
-    return instances
+        return launching.launch_new(account, f"launching {what}:", offer, ssh_cidr, former)
 
 
 def _use_all(account: Account, known: tuple[Instance, ...], offer: Quote) -> tuple[Instance, ...]:
@@ -108,13 +77,22 @@ def start_all(account: Account, stopped: Sequence[Instance], hours: float, wait_
     def attempt() -> None:
         try:
             for one in stopped:
-                if _at_rest(account, one).state == STOPPED:
-                    boot.start(account, one, hours)
+                _start(account, _at_rest(account, one), hours)
         except GpujobError:
             members.shut_down(account, stopped)
             raise
 
-    _while_no_capacity(account, wait_hours, attempt)
+    launching.keep_trying(account, wait_hours, attempt)
+
+
+def _start(account: Account, instance: Instance, hours: float) -> Instance:
+    """Starts an instance that is stopped; waits until one that an earlier try may have started is ready."""
+    current = account.records.get(instance.id)
+    if current.started > instance.started:  # the request to start it was sent, and the answer may be lost
+        instance = _at_rest(account, current)
+    if instance.state == STOPPED:
+        return boot.start(account, instance, hours)
+    return boot.wait_until_ready(account, instance)
 
 
 def _at_rest(account: Account, instance: Instance) -> Instance:
@@ -136,7 +114,7 @@ def _use(account: Account, instance: Instance, hours: float, wait_hours: float =
     if instance.state == STOPPED:
         what = f"{instance.label} ({instance.type}) is stopped"
         ctx.confirm(f"{what}; starting it for {hours:.4g} h: {prices.at_most(instance, hours)}.")
-        return _while_no_capacity(account, wait_hours, lambda: boot.start(account, instance, hours))
+        return launching.keep_trying(account, wait_hours, lambda: _start(account, instance, hours))
     if instance.state in ("pending", "running"):
         _require_gpus(account, instance)
         remaining = duration(max(0.0, instance.deadline - ctx.now()))
@@ -196,84 +174,7 @@ def _require_gpus(account: Account, instance: Instance) -> None:
         raise GpujobError(what, why, "gpujob hosts list")
 
 
-def _open_attempt(account: Account, job: str) -> LaunchAttempt | None:
-    return next((one for one in account.records.attempts() if one.spec.job == job), None)
-
-
 def _on_record(account: Account, job: str) -> tuple[Instance, ...]:
     """Returns the latest instance of this job on record that has not ended, with those of its group."""
     latest = next((one for one in reversed(account.records.current()) if one.job == job), None)
     return account.records.members(latest) if latest else ()
-
-
-def launch_new(account: Account, title: str, offer: Quote, ssh_cidr: str | None) -> tuple[Instance, ...]:
-    """Launches instances after the user confirmed their price; returns them once all are ready."""
-    ctx, regions = account.ctx, offer.spec.regions
-    others = [other for _, other in members.find_others(account, offer.spec.job, regions)]
-    known = [
-        f"{label(other.id)} of {other.tags.get(OWNER, '')} was launched for a job with the same name"
-        for other in others
-    ]
-    lines = [*offer.lines(region.ssh_range(ctx, ssh_cidr)), *known]
-    ctx.confirm("\n".join([title, *(f"  {line}" for line in lines)]))
-    ids = tuple(other.id for other in others)
-    return _while_no_capacity(account, offer.wait_hours, lambda: _launch_once(account, offer, ssh_cidr, ids))
-
-
-def _launch_once(
-    account: Account, offer: Quote, ssh_cidr: str | None, others: tuple[str, ...]
-) -> tuple[Instance, ...]:
-    """Launches instances; if EC2 ends one for lack of capacity, the remaining candidates are tried.
-
-    Where one does not become ready, none is left.
-    """
-    ctx = account.ctx
-    deadline, client = ctx.now() + offer.hours * 3600, account.records.client_id(ctx)
-    launch_spec = replace(offer.spec, deadline=deadline, client=client)
-    host_key = boot.new_host_key()
-    user_data = boot.user_data(ctx, launch_spec, host_key)
-    attempt = launch.begin(account, launch_spec, user_data, host_key.public, ssh_cidr, others)
-    while True:
-        launched = launch.resume(account, attempt)
-        try:
-            instances = _all_ready(account, launched)
-        except Ended as ended:
-            members.discard(account, launched)
-            if not ended.no_capacity:
-                raise
-            ctx.talk(f"{launched[0].type} in {launched[0].zone}: {ended.why}")
-            attempt = launch.begin_elsewhere(account, attempt, launched[0])
-            continue
-        except GpujobError:
-            members.discard_if_incomplete(account, launched)
-            raise
-        members.require_first(account, instances, launch_spec.regions, others)
-        return instances
-
-
-def _all_ready(account: Account, launched: tuple[Instance, ...]) -> tuple[Instance, ...]:
-    if len(launched) == 1:
-        return (boot.wait_until_ready(account, launched[0]),)
-    for one in launched:  # EC2 ends one that it has no capacity for within seconds: none boots in vain
-        if not one.ready:
-            lifecycle.wait_until(account, one, "running")
-    for one in launched:
-        boot.wait_until_ready(account, account.records.get(one.id))
-    return account.records.members(launched[0])
-
-
-def _while_no_capacity(account: Account, hours: float, attempt: Callable[[], T]) -> T:
-    """Repeats an attempt for some hours while EC2 has no capacity for it."""
-    ctx = account.ctx
-    until = ctx.now() + hours * 3600
-    pauses = itertools.chain(_CAPACITY_PAUSES, itertools.repeat(_CAPACITY_PAUSES[-1]))
-    while True:
-        try:
-            return attempt()
-        except GpujobError as error:
-            left = until - ctx.now()
-            if left <= 0 or not errors.is_shortage(error):
-                raise
-            pause = min(next(pauses), left)
-            ctx.talk(f"{error.what}; trying again in {duration(pause)}, for {duration(left)} at most")
-            ctx.sleep(pause)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
+from orchestrator.errors import AccessError, Exit, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.instances.instance import Instance
 
 
@@ -129,6 +129,10 @@ class Ended(GpujobError):
         self.no_capacity = "InsufficientInstanceCapacity" in reason
 
 
+class NoAddress(Unreachable):
+    """The public address of this client could not be looked up."""
+
+
 class NoCapacity(GpujobError):
     """No zone of a launch has capacity for any of its types now."""
 
@@ -164,6 +168,12 @@ def is_shortage(error: GpujobError, or_quota: bool = False) -> bool:
         todo = action(error.code, error.status)
         return todo is Action.NEXT_ZONE or (or_quota and todo is Action.NEXT_FAMILY)
     return isinstance(error, NoCapacity) or (isinstance(error, Ended) and error.no_capacity)
+
+
+def may_succeed_later(error: GpujobError) -> bool:
+    """Whether a launch or a start found no capacity, or AWS could not be reached or is too busy."""
+    is_unreachable = isinstance(error, AwsError) and error.exit_code == Exit.UNREACHABLE
+    return is_unreachable or isinstance(error, NoAddress) or is_shortage(error)
 
 
 def explain(error: AwsError) -> GpujobError:

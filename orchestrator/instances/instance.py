@@ -119,6 +119,11 @@ class Instance(Struct, frozen=True, kw_only=True):
         return self.state == TERMINATED
 
     @property
+    def is_adopted(self) -> bool:
+        """Whether another client launched it: only the record of its launch has the first host key."""
+        return self.first_host_key is None
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether it is a spot instance that is stopped: only EC2 starts one that it interrupted."""
         return self.spot and self.state == STOPPED

@@ -3,8 +3,7 @@
 The attempt is on disk before EC2 gets a request, and every request has a token.
 
 After an interruption (a crash, or a lost answer), `settle` finds by tag what was launched, and `resume` sends
-the same request again, which EC2 answers with the same instances. So an attempt never launches others, and
-none is lost.
+the same request again, which EC2 answers with the same instances. None is launched twice, none is lost.
 """
 
 from __future__ import annotations
@@ -129,16 +128,17 @@ class _Launch:
 
     def _network(self, name: str) -> tuple[dict[str, str], str]:
         """Returns zone → subnet, and the security group, which is open to this client if it is gpujob's."""
-        cloud, launch_spec, vpc = self._account.cloud, self.attempt.spec, ""
+        account, launch_spec, vpc = self._account, self.attempt.spec, ""
         if launch_spec.subnet:
-            zone, vpc = region.find_subnet(cloud, name, launch_spec.subnet)
+            zone, vpc = region.find_subnet(account.cloud, name, launch_spec.subnet)
             subnets = {zone: launch_spec.subnet}
         group = launch_spec.security_group
         if not group:
-            cidr = region.ssh_range(self._account.ctx, self.attempt.ssh_cidr)
+            cidr = region.ssh_range(account.ctx, self.attempt.ssh_cidr)
             job = launch_spec.job if launch_spec.nodes > 1 else ""
-            group = region.allow_ssh(self._account, name, cidr, vpc=vpc, job=job)
-        return (subnets if launch_spec.subnet else region.subnets(cloud, name)), group
+            group = region.ensure_group(account, name, vpc, job, launch_spec.extra_tags)
+            region.allow_ssh(account, name, cidr, group, job)
+        return (subnets if launch_spec.subnet else region.subnets(account.cloud, name)), group
 
     def _send(self, request: SentRequest) -> tuple[Instance, ...]:
         """Sends RunInstances; returns the instances, or () if the next candidate is to be tried."""

@@ -123,11 +123,11 @@ def _refresh_unless_busy(account: Account, instance: Instance) -> tuple[Instance
 
 def allow_ssh(account: Account, instance: Instance) -> None:
     """Opens port 22 to this client's present address, or to the range of its launch."""
-    if not instance.owns_group:
+    if not instance.owns_group or not instance.security_group:
         return
     cidr = region.ssh_range(account.ctx, instance.ssh_cidr)
     job = instance.job if instance.group else ""
-    region.allow_ssh(account, instance.region, cidr, instance.security_group, job=job)
+    region.allow_ssh(account, instance.region, cidr, instance.security_group, job)
 
 
 def start(account: Account, instance: Instance, user_data: str, deadline: float) -> Instance:
@@ -177,6 +177,22 @@ def tag_deadline(cloud: Cloud, instance: Instance, deadline: float) -> None:
     """Writes the deadline to the instance's tags, for other clients."""
     tags = spec.to_tag_list({spec.EXPIRES: str(int(deadline))})
     cloud.call(instance.region, "create_tags", Resources=[instance.id], Tags=tags)
+
+
+def tag_use(account: Account, instance: Instance) -> None:
+    """Writes to the instance's tags that this client uses it: the client that launched it then keeps it."""
+    tags = spec.to_tag_list({spec.USED_BY: account.records.client_id(account.ctx)})
+    try:
+        account.cloud.call(instance.region, "create_tags", Resources=[instance.id], Tags=tags)
+    except AwsError as error:
+        account.ctx.warn(f"{instance.label} could not be marked as used: {error.what}: {error.why}")
+
+
+def is_used_elsewhere(account: Account, instance: Instance) -> bool:
+    """Returns whether another client of the user uses an instance that this one has launched."""
+    description = describe(account, instance.region, instance.id)
+    user = description.tags.get(spec.USED_BY, "") if description else ""
+    return user not in ("", account.records.client_id(account.ctx))
 
 
 def clean_up(account: Account, instance: Instance) -> None:

@@ -66,12 +66,12 @@ def discard_if_incomplete(account: Account, launched: Sequence[Instance]) -> boo
 def discard(account: Account, launched: Sequence[Instance]) -> None:
     """Ends what is left of new instances of which one ended before it was ready: nothing is on them.
 
-    A single one that is ready is kept.
+    A single one that is ready, or that another client of the user uses, is kept.
     """
     current = [account.records.find(one.id) or one for one in launched]
     if len(current) > 1:
         _discard_group(account, current)
-    elif not current[0].ready:
+    elif not current[0].ready and not lifecycle.is_used_elsewhere(account, current[0]):
         _discard_each(account, current)
 
 
@@ -132,7 +132,10 @@ def find_own(account: Account, launch_spec: LaunchSpec) -> tuple[Instance, ...]:
     ]
     group = own[0][1].tags.get(GROUP) if own else None
     alike = [one for one in own if group and one[1].tags.get(GROUP) == group]
-    return tuple(lifecycle.adopt(account, other.id, [name]) for name, other in alike or own[:1])
+    adopted = tuple(lifecycle.adopt(account, other.id, [name]) for name, other in alike or own[:1])
+    for one in adopted:
+        lifecycle.tag_use(account, one)
+    return adopted
 
 
 def require_first(

@@ -195,8 +195,12 @@ def for_fetch(former: Instance, now: float, owner: str) -> Quote:
     return Quote(launch_spec, price, FETCH_HOURS, "for the download", table().rescue_as_of, unpriced)
 
 
-def for_trial(job: str, region: str, now: float, owner: str) -> Quote:
-    """Returns the quote for a small instance without GPUs that is terminated after some minutes."""
+def for_trial(job: str, like: LaunchSpec, now: float, owner: str) -> Quote:
+    """Returns the quote for a small instance without GPUs that is terminated after some minutes.
+
+    like: a launch, of whose region, network, tags and key it is.
+    """
+    region = like.regions[0]
     types, as_of = tuple(table().rescue), table().rescue_as_of
     table().region(region)
     unpriced = _unpriced(types, (region,))
@@ -208,6 +212,11 @@ def for_trial(job: str, region: str, now: float, owner: str) -> Quote:
         deadline=now + TRIAL_HOURS * 3600,
         owner=owner,
         job=job,
+        subnet=like.subnet,
+        security_group=like.security_group,
+        extra_tags=like.extra_tags,
+        kms_key=like.kms_key,
+        private_ip=like.private_ip,
     )
     price = None if unpriced else _highest(types, (region,), spec.SPOT_ROOT_GB)
     return Quote(launch_spec, price, TRIAL_HOURS, "it is terminated after the checks", as_of, unpriced)

@@ -128,6 +128,10 @@ class InstanceStore:
         """Returns every instance on record, oldest launch first; terminated ones too, for their costs."""
         return sorted(self._load_all("instances", Instance), key=lambda instance: instance.launched)
 
+    def ids(self) -> set[str]:
+        """Returns the ids of all instances on record."""
+        return {instance.id for instance in self.all()}
+
     def current(self) -> list[Instance]:
         """Returns the instances that had not ended when they were last checked."""
         return [instance for instance in self.all() if not instance.has_ended]

@@ -14,10 +14,12 @@ from orchestrator.context import Context
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.instances import answers, spec
 from orchestrator.instances.cloud import Account, Cloud
-from orchestrator.instances.errors import AwsError
+from orchestrator.instances.errors import AwsError, NoAddress
 from orchestrator.instances.spec import Image
 
 CHECK_IP = "https://checkip.amazonaws.com"
+ADDRESS_SECONDS = 120.0
+"""Seconds for which a command uses the public address that it looked up."""
 SHORTEST_PREFIX = 8
 """The shortest prefix length that is accepted without --open-to-the-world."""
 IMAGE_NAME = "Deep Learning OSS Nvidia Driver AMI GPU PyTorch * (Ubuntu *) *"
@@ -46,7 +48,17 @@ def parse_cidr(cidr: str, world: bool) -> str:
 
 
 def own_address(ctx: Context) -> str:
-    """Returns the IPv4 address from which AWS receives this client's requests."""
+    """Returns the IPv4 address from which AWS receives this client's requests. NoAddress if it is not known.
+
+    It is looked up again after ADDRESS_SECONDS, since a client may move to another network.
+    """
+    known = ctx.once("public address", list[tuple[float, str]])
+    if not known or not 0 <= ctx.now() - known[-1][0] < ADDRESS_SECONDS:
+        known.append((ctx.now(), _look_up_address(ctx)))
+    return known[-1][1]
+
+
+def _look_up_address(ctx: Context) -> str:
     import urllib.request  # noqa: PLC0415 - 30 ms, for launches only
 
     url = ctx.env.get("GPUJOB_CHECKIP") or CHECK_IP
@@ -56,19 +68,24 @@ def own_address(ctx: Context) -> str:
         return str(ipaddress.IPv4Address(text))
     except (OSError, ValueError) as error:
         what = "this machine's public address could not be looked up"
-        raise GpujobError(what, f"{url}: {error}", "--ssh-cidr ADDRESS/32") from None
+        raise NoAddress(what, f"{url}: {error}", "--ssh-cidr ADDRESS/32") from None
 
 
-def allow_ssh(
-    account: Account, region: str, cidr: str, group: str | None = None, vpc: str = "", job: str = ""
-) -> str:
-    """Opens port 22 to `cidr` alone, in `group` or in the user's own group; returns the id of the group.
+def ensure_group(account: Account, region: str, vpc: str, job: str, tags: Mapping[str, str]) -> str:
+    """Returns the id of the user's own security group; it is created, with these tags too, if there is none.
 
-    vpc: where that group is; "" for the default VPC. job: of several instances that train as one, whose group
-    also admits its own members on MEMBER_PORTS.
+    vpc: where it is; "" for the default VPC. job: of several instances that train as one, which have a group
+    of their own; "" for all others.
+    """
+    return _ensure_group(account, region, vpc or default_vpc(account.cloud, region), job, tags)
+
+
+def allow_ssh(account: Account, region: str, cidr: str, group: str, job: str = "") -> None:
+    """Opens port 22 to `cidr` alone in a group.
+
+    job: of several instances that train as one, whose group also admits its own members on MEMBER_PORTS.
     """
     cloud = account.cloud
-    group = group or _ensure_group(account.ctx, cloud, region, vpc or default_vpc(cloud, region), job)
     is_open, admits_members = False, not job
     for rule in _ingress_rules(cloud, region, group):
         if cidr in (rule.cidr_ipv4, rule.cidr_ipv6):
@@ -81,7 +98,6 @@ def allow_ssh(
         _authorize(cloud, region, group, _ssh_rule(account.ctx, cidr))
     if not admits_members:
         _authorize(cloud, region, group, _member_rule(group))
-    return group
 
 
 def delete_group(cloud: Cloud, region: str, group: str) -> bool:
@@ -96,14 +112,15 @@ def delete_group(cloud: Cloud, region: str, group: str) -> bool:
     return True
 
 
-def _ensure_group(ctx: Context, cloud: Cloud, region: str, vpc: str, job: str) -> str:
-    """Returns the id of the security group of the user, or of the job; it is created if there is none."""
+def _ensure_group(account: Account, region: str, vpc: str, job: str, extra_tags: Mapping[str, str]) -> str:
+    ctx, cloud = account.ctx, account.cloud
     name = "gpujob-" + re.sub(r"[^A-Za-z0-9.-]", "-", ctx.who)[:120] + (f"/{job}"[:120] if job else "")
     filters = {"group-name": [name], "vpc-id": [vpc]}
     if groups := cloud.some(region, "describe_security_groups", "SecurityGroups", answers.Group, filters):
         cloud.expect(groups[0].group_id, ctx.now())
         return groups[0].group_id
-    tags = {spec.MANAGED: "1", spec.OWNER: ctx.who, "Name": name, **({spec.JOB: job} if job else {})}
+    own = {spec.MANAGED: "1", spec.OWNER: ctx.who, "Name": name, **({spec.JOB: job} if job else {})}
+    tags = {**extra_tags, **own}
     try:
         group = cloud.read(
             region,

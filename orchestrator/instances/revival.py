@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from orchestrator.errors import GpujobError, NotFound
-from orchestrator.instances import boot, changes, ensure, errors, lifecycle, members, prices
+from orchestrator.instances import boot, changes, ensure, errors, launching, lifecycle, members, prices
 from orchestrator.instances.catalog import table
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.errors import AwsError, Ended
@@ -25,7 +25,7 @@ def revive(
     Those that ended are replaced first, since EC2 may have no capacity: each by one with its data volume. The
     user confirms the prices. Where one cannot be had, those that were started for it are shut down.
     """
-    ensure.settle(account)
+    launching.settle(account)
     current = [ensure.trainable(account, one) for one in former]
     offer = replace(offer, spec=replace(offer.spec, group=former[0].group))
     started: list[Instance] = []
@@ -73,7 +73,7 @@ def ensure_with_volume(
     group: the instances of a run over several, as far as they are known. NotFound if the volume does not
     exist.
     """
-    ensure.settle(account)
+    launching.settle(account)
     volume = former.volume
     size = changes.find_volume(account.cloud, former, volume) if volume else 0
     if size is None:
@@ -93,7 +93,8 @@ def ensure_with_volume(
             root_gb=0,
         )
         title = f"launching an instance for volume {volume}:"
-        (instance,) = ensure.launch_new(account, title, replace(offer, spec=launch_spec), ssh_cidr)
+        offer = replace(offer, spec=launch_spec)
+        (instance,) = launching.launch_new(account, title, offer, ssh_cidr, account.records.ids())
     changes.forget_volume(account, former)
     return instance
 
@@ -116,7 +117,7 @@ def _successor(
         return boot.wait_until_ready(account, others[0]) if others and not others[0].has_ended else None
     for attempt in account.records.attempts():
         if attempt.spec.volume == former.volume and (is_rescue or not attempt.spec.rescue_of):
-            return ensure.resume(account, attempt)[0]
+            return launching.resume(account, attempt)[0]
     for instance in account.records.current():
         if instance.volume_to_attach != former.volume:
             continue

@@ -19,6 +19,8 @@ JOB = f"{TAG}job"
 OWNER = f"{TAG}user"
 CLIENT = f"{TAG}client"
 """Tag with the random id of the client, since user@host may name several."""
+USED_BY = f"{TAG}used-by"
+"""Tag with the id of another client of the user that has adopted an instance and uses it."""
 GROUP = f"{TAG}group"
 """Tag of each of several instances that train as one; the same on all of them."""
 EXPIRES = f"{TAG}expires-at"
@@ -35,7 +37,7 @@ DATA_DEVICE = "/dev/sdf"
 SPOT_ROOT_GB = 60
 """Root disk in GB, about the size of the image, of an instance with its data on a separate volume."""
 _TAGS, _TAG_KEY, _TAG_VALUE = 50, 128, 256  # EC2's limits of tags, and of their characters
-_OWN_TAGS = 9
+_OWN_TAGS = 10
 IMAGES = (
     *("oss-nvidia-driver-gpu-pytorch-2.13-ubuntu-26.04", "oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04"),
     *("oss-nvidia-driver-gpu-pytorch-2.10-ubuntu-24.04",),

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from orchestrator.errors import Unreachable
-from orchestrator.instances import changes, ensure
+from orchestrator.instances import changes, launching
 from orchestrator.instances.cloud import Account
 from orchestrator.instances.instance import Instance
 from tests.support import Client, new_client
@@ -93,7 +93,7 @@ def test_a_termination_that_is_killed_at_any_call_is_completed(
         assert len(passed) < at
     at = 0
     for _ in range(4):
-        ensure.settle(account(client, time))
+        launching.settle(account(client, time))
     assert aws.instances["i-1"]["State"]["Name"] == "terminated"
     assert (aws.volumes, of.records.changes()) == ({}, [])
 
@@ -106,8 +106,8 @@ def test_a_deletion_that_ec2_refuses_stays_open_and_is_reported(client: Client, 
     result = client.run("status")
     assert (result.code, "the termination of i-1 is not done yet" in result.err) == (0, True)
     del aws.errors["terminate_instances"]
-    ensure.settle(of)
-    ensure.settle(of)
+    launching.settle(of)
+    launching.settle(of)
     assert of.records.changes() == []
 
 

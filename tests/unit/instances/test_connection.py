@@ -24,7 +24,7 @@ def client() -> Iterator[Client]:
 def connected(client: Client, **answers: Any) -> InstanceHost:
     """A host whose helper answers from a script."""
     account = Account(client.context())
-    fields = {"usd_per_hour": 1.0, "address": "127.0.0.1"}
+    fields = {"usd_per_hour": 1.0, "address": "127.0.0.1", "first_host_key": "ssh-ed25519 AAAA"}
     host = InstanceHost(
         account, account.records.save(Instance(id="i-1", region="us-east-1", launched=1.0, **fields))
     )
