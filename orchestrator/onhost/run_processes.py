@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Iterable
+from typing import Iterable, Sequence
 
 from orchestrator.core.layout import Layout
 from orchestrator.onhost import elsewhere, processes, run_queue
@@ -28,7 +28,7 @@ def find(mark: str, state: State | None, snapshot: Snapshot | None = None, log: 
     """
     snapshot = snapshot or processes.snapshot()
     table, marked = snapshot.table, set(snapshot.marks.get(mark, []) if mark else [])
-    members, pane = marked.union(snapshot.writers.get(os.path.realpath(log), ())), None
+    members, pane = marked.union(_writers(snapshot, log)), None
     if state and state.boot == processes.boot():
         recorded = [*state.processes, *([state.child] if state.child else [])]
         members |= {one["pid"] for one in recorded if _is_in(snapshot, one)}
@@ -37,6 +37,12 @@ def find(mark: str, state: State | None, snapshot: Snapshot | None = None, log: 
             pane = table[supervisor].session
             members |= {pid for pid, entry in table.items() if entry.parent == supervisor}
     return sorted(marked | _closure(snapshot, members, pane))
+
+
+def _writers(snapshot: Snapshot, log: str) -> Sequence[int]:
+    """Returns the pids whose output goes to this log; none for a link: it may lead to another run."""
+    folder, name = os.path.split(log)
+    return snapshot.writers.get(os.path.join(os.path.realpath(folder), name), ()) if log else ()
 
 
 def has_ended(layout: Layout, run_id: str) -> bool:

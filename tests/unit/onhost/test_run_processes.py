@@ -228,6 +228,17 @@ def test_shared_memory_of_a_container_is_not_that_of_the_host(
         assert shared_memory.mapped([1]) == found
 
 
+def test_a_log_that_is_a_link_does_not_take_the_processes_of_another_run(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "moved").symlink_to("other")
+    (tmp_path / "run" / "log").symlink_to("../other/log")
+    real = str(tmp_path.resolve() / "other" / "log")
+    snapshot = Snapshot({77: processes.Entry(1, 77, 5)}, {}, {real: [77]})
+    found = [run_processes.find("", None, snapshot, f"{tmp_path}/{name}/log") for name in ("run", "moved")]
+    assert found == [[], [77]]
+
+
 def test_threads_of_the_kernel_are_not_searched_for_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are half of the processes of many hosts, and have neither environment nor files."""
     own = os.getpid()
