@@ -11,7 +11,7 @@ import msgspec
 
 from orchestrator import files as local_files
 from orchestrator import registry, settings_files
-from orchestrator.commands import download, runs
+from orchestrator.commands import download, runs, storable
 from orchestrator.context import Context
 from orchestrator.core.paths import inside
 from orchestrator.core.text import counted, size
@@ -94,6 +94,7 @@ def _download(
         )
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{ctx.short(folder)} is a file", "nothing was written", _FORM)
+        files = storable.rename(ctx, folder, files)
         for file in files:
             download.require_place(folder, folder / file.path)
             if not force and download.is_other(folder / file.path, file):

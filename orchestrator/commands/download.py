@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from orchestrator import files
-from orchestrator.commands import localspace, verify
+from orchestrator.commands import localspace, storable, verify
 from orchestrator.context import Context
 from orchestrator.core import decode, jsontext, runstate, shell
 from orchestrator.core.runfacts import RunFacts
@@ -66,6 +66,7 @@ def _download(ctx: Context, host: Host, run_id: str, which: str, folder: Path) -
             )
             _warn(ctx, stage.denied, "was left out: the user of the host may not read it")
             _warn(ctx, stage.missing, "does not exist, though `outputs` names it")
+            stage = msgspec.structs.replace(stage, files=storable.rename(ctx, folder, stage.files))
             _warn(ctx, stage.no_room, "was left out until the run has ended: the host has no room to copy it")
             for file in stage.files:
                 if not is_known and is_other(folder / file.path, file):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from orchestrator import files
-from orchestrator.commands import download, localspace, runs, s3, s3_listing, verify
+from orchestrator.commands import download, localspace, runs, s3, s3_listing, storable, verify
 from orchestrator.commands.download import Download
 from orchestrator.context import Context
 from orchestrator.core import s3 as places
@@ -168,9 +168,11 @@ class _Reader:
 
     def download(self, chosen: Sequence[Object], folder: Path, is_known: bool) -> list[StagedFile]:
         """`is_known`: an earlier download of this run wrote into the folder, whose files may be replaced."""
-        missing = []
+        missing, names = [], storable.new_names(folder, [one.path for one in chosen])
+        for old, new in names.items():
+            self._ctx.warn(f"warning: {old} is written as {new}")
         for one in chosen:
-            final = folder / one.path
+            final = folder / names.get(one.path, one.path)
             download.require_place(folder, final)
             if not self._is_complete(final, one):
                 if final.exists() and not is_known:
@@ -186,14 +188,15 @@ class _Reader:
         for one, part in sorted(
             zip(missing, parts, strict=True), key=lambda pair: download.arrival_order(pair[0].path)
         ):
-            final = folder / one.path
+            final = folder / names.get(one.path, one.path)
             final.parent.mkdir(parents=True, exist_ok=True)
             files.sync(part)
             part.replace(final)
         if self._by_size:
             why = "their ETag is no MD5, as with KMS; checkpoints are verified by their manifest"
             self._ctx.warn(f"warning: {len(self._by_size)} files are verified by their size alone: {why}")
-        return [StagedFile(one.path, one.size, sha256(str(folder / one.path))) for one in chosen]
+        received = ((names.get(one.path, one.path), one.size) for one in chosen)
+        return [StagedFile(path, size, sha256(str(folder / path))) for path, size in received]
 
     def _is_complete(self, path: Path, one: Object) -> bool:
         etag = "" if self._sizes_only else one.etag
