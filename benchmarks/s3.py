@@ -74,7 +74,7 @@ def listed(prefix: str) -> Listing:
 
 def fetch(found: Listing, root: Path) -> None:
     objects = [Object(*one) for one in found.objects]
-    request = Request("data", found.fingerprint, Source(BUCKET, found.place.prefix), objects)
+    request = Request("data", found.fingerprint, Source(BUCKET, found.location.prefix), objects)
     s3_data.fetch(Layout(str(root)), request)
 
 

@@ -174,11 +174,11 @@ class Client:
         An instance that was launched for this run is terminated when everything of it was downloaded.
         `source`: `s3`, or `s3://BUCKET/PREFIX/RUN`, for the copy that `outputs` made, without the host.
         """
-        place = None if to is None else os.fspath(to)
+        folder = None if to is None else os.fspath(to)
         return self._ask(
             answers.Fetch,
             lambda ctx: fetch.fetch(
-                ctx, run, on, which, place, follow=False, keep_instance=keep_instance, source=source
+                ctx, run, on, which, folder, follow=False, keep_instance=keep_instance, source=source
             ),
             yes,
         )

@@ -165,10 +165,10 @@ def make_folder(folder: Path, next_step: str) -> None:
 
 
 def _why_not(folder: Path, error: OSError) -> str:
-    place = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), folder)
-    if place.is_symlink() and not place.exists():
-        return f"{place} is a link to {place.readlink()}, which does not exist"
-    return (error.strerror or str(error)) if place.is_dir() else f"{place} is no folder"
+    existing = next((one for one in (folder, *folder.parents) if os.path.lexists(one)), folder)
+    if existing.is_symlink() and not existing.exists():
+        return f"{existing} is a link to {existing.readlink()}, which does not exist"
+    return (error.strerror or str(error)) if existing.is_dir() else f"{existing} is no folder"
 
 
 def _is_empty(folder: Path) -> bool:

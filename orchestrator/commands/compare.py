@@ -127,8 +127,8 @@ def _entry(ctx: Context, instances: InstanceStore, label: str, run: RunFacts, de
 def _as_one(entries: list[Entry]) -> list[Entry]:
     """With each run over several hosts once."""
     unknown = runstate.Unreachable
-    places = runs.places((n, one.facts, isinstance(one.state, unknown)) for n, one in enumerate(entries))
-    return [one for number, one in enumerate(entries) if places.get(one.facts.id, number) == number]
+    hosts = runs.best_hosts((n, one.facts, isinstance(one.state, unknown)) for n, one in enumerate(entries))
+    return [one for number, one in enumerate(entries) if hosts.get(one.facts.id, number) == number]
 
 
 def _sorted(entries: list[Entry], query: Query) -> list[Entry]:

@@ -45,9 +45,9 @@ def copy(ctx: Context, source: str, target: str, on: str | None, force: bool) ->
         fix = f"./{here} is the file of that name here" if here else _FORM
         raise UsageError(what, f"{source} and {target} are {'both' if remote else 'not'}", fix)
     settings, store = settings_files.load(ctx), Store(ctx.state_dir)
-    place = registry.target(ctx, settings, runs.find_target(ctx, store, on, remote.run))
-    registry.require_transfer(ctx, place)
-    with place.connect() as host, host.keep_awake():
+    remote_target = registry.target(ctx, settings, runs.find_target(ctx, store, on, remote.run))
+    registry.require_transfer(ctx, remote_target)
+    with remote_target.connect() as host, host.keep_awake():
         run = runs.get(ctx, host, store, remote.run)
         if from_host:
             files = _download(ctx, host, run.id, remote.path, ctx.path(target), target.endswith("/"), force)

@@ -74,7 +74,7 @@ def values(data: RunData) -> Iterator[Value]:
     axis = curves.Axis()
     for line in collect.lines(data.events()):
         for row in curves.rows(line):
-            step = axis.place(row)
+            step = axis.step_of(row)
             last = int(step) if step is not None and math.isfinite(step) else 0
             for split, name, value in curves.numbers(row):
                 yield Value(row.t or None, last, split, name, value)

@@ -14,9 +14,9 @@ from orchestrator import files
 from orchestrator.commands import download, localspace, runs, s3, s3_listing, storable, verify
 from orchestrator.commands.download import Download
 from orchestrator.context import Context
-from orchestrator.core import s3 as places
+from orchestrator.core import s3 as core_s3
 from orchestrator.core.paths import is_step
-from orchestrator.core.s3 import S3, Object, Place
+from orchestrator.core.s3 import S3, Location, Object
 from orchestrator.core.text import counted
 from orchestrator.errors import GpujobError, NotFound, UsageError
 from orchestrator.onhost import s3_etags
@@ -38,7 +38,7 @@ class Copy(msgspec.Struct, frozen=True):
     """The copy of a run in S3."""
 
     run_id: str
-    place: Place
+    location: Location
     settings: S3
 
 
@@ -55,19 +55,19 @@ def _copy_of(run: RunFacts) -> Copy | None:
     settings = run.record.s3 if run.record else None
     if settings is None or not settings.mirror:
         return None
-    place = places.parse(f"{settings.mirror.rstrip('/')}/{run.id}", "outputs")
-    return Copy(run.id, place, S3(endpoint=settings.endpoint, region=settings.region))
+    location = core_s3.parse(f"{settings.mirror.rstrip('/')}/{run.id}", "outputs")
+    return Copy(run.id, location, S3(endpoint=settings.endpoint, region=settings.region))
 
 
 def require_copy(ctx: Context, store: Store, word: str | None, source: str) -> Copy:
     """What `--from` names: `s3` for the copy of a run in the cache, or the folder of a run in S3."""
-    if source != "s3" and not source.startswith(places.SCHEME):
+    if source != "s3" and not source.startswith(core_s3.SCHEME):
         raise UsageError(f"--from {source}: s3, or s3://BUCKET/PREFIX/RUN", "", "gpujob fetch RUN --from s3")
     if source != "s3":
-        place = places.parse(source, f"--from {source}")
-        if word and not place.prefix.endswith(word):
-            place = Place(place.bucket, place.folder + word)
-        return Copy(place.prefix.rpartition("/")[2], place, S3())
+        location = core_s3.parse(source, f"--from {source}")
+        if word and not location.prefix.endswith(word):
+            location = Location(location.bucket, location.folder + word)
+        return Copy(location.prefix.rpartition("/")[2], location, S3())
     cached = [record.facts for record in store.runs().values()]
     if not cached:
         why = "this client knows no run"
@@ -106,21 +106,21 @@ class _Reader:
         self._objects = self._listed()
         self._by_size: list[str] = []
         first = next(iter(self._objects.values()))
-        with s3.explained(self._what, copy.place):
-            self._sizes_only = s3.is_encrypted_by_kms(self._client, copy.place, first, False)
+        with s3.explained(self._what, copy.location):
+            self._sizes_only = s3.is_encrypted_by_kms(self._client, copy.location, first, False)
 
     def _listed(self) -> dict[str, Object]:
-        place, objects = self._copy.place, dict[str, Object]()
-        with s3.explained(self._what, place):
-            for entry in s3_listing.below(self._client, place):
-                path = entry.key.removeprefix(place.folder)
+        location, objects = self._copy.location, dict[str, Object]()
+        with s3.explained(self._what, location):
+            for entry in s3_listing.below(self._client, location):
+                path = entry.key.removeprefix(location.folder)
                 if s3_listing.is_file_name(path):
                     objects[path] = Object(path, entry.size, entry.etag)
                 elif path and not path.endswith("/"):
                     self.left_out.append(path)
         if not objects:
-            step = f"aws s3 ls {places.SCHEME}{place.bucket}/{place.prefix.rpartition('/')[0]}/"
-            raise NotFound(f"{self._what}: there is nothing at {place}", "", step)
+            step = f"aws s3 ls {core_s3.SCHEME}{location.bucket}/{location.prefix.rpartition('/')[0]}/"
+            raise NotFound(f"{self._what}: there is nothing at {location}", "", step)
         return objects
 
     def choose(self, which: str) -> list[Object]:
@@ -162,7 +162,7 @@ class _Reader:
         one = self._objects.get(_FOLDER + name)
         if one is None or one.size > 32:
             return ""
-        with s3.explained(self._what, self._copy.place):
+        with s3.explained(self._what, self._copy.location):
             text: str = self._get(one)["Body"].read().decode("utf-8", errors="replace").strip()
         return text if is_step(text) else ""
 
@@ -209,7 +209,7 @@ class _Reader:
         if present > one.size:
             part.unlink()
             present = 0
-        with s3.explained(self._what, self._copy.place), part.open("ab") as file:
+        with s3.explained(self._what, self._copy.location), part.open("ab") as file:
             if present < one.size:
                 for block in self._get(one, present)["Body"].iter_chunks(_BLOCK):
                     on_bytes(file.write(block))
@@ -223,10 +223,10 @@ class _Reader:
         return part
 
     def _get(self, one: Object, start: int = 0) -> Any:
-        place = self._copy.place
+        location = self._copy.location
         only = {"Range": f"bytes={start}-"} if start else {}
-        key = place.folder + one.path
-        return self._client.get_object(Bucket=place.bucket, Key=key, IfMatch=f'"{one.etag}"', **only)
+        key = location.folder + one.path
+        return self._client.get_object(Bucket=location.bucket, Key=key, IfMatch=f'"{one.etag}"', **only)
 
 
 def _step(path: str) -> str:

@@ -127,9 +127,9 @@ def _text(answers: Answers) -> str:
     command = json.dumps(answers.command, ensure_ascii=False)
     text = text.replace("@NAME@", answers.name).replace("@COMMAND@", command)
     if answers.data:
-        place = json.dumps(answers.data, ensure_ascii=False)
+        path = json.dumps(answers.data, ensure_ascii=False)
         text = text.replace(
-            "data: {}\n", f"data: {{{_name(Path(answers.data).stem) or 'data'}: {place}}}\n", 1
+            "data: {}\n", f"data: {{{_name(Path(answers.data).stem) or 'data'}: {path}}}\n", 1
         )
     if answers.max_hours is not None:
         text = text.replace(

@@ -73,7 +73,7 @@ def load(
     sets = [*sets, *(f"data.{item}" for item in data if f"={s3.SCHEME}" in item)]
     data = [item for item in data if f"={s3.SCHEME}" not in item]
     if init_from is not None:
-        sets = [*sets, f"config.{weights.INIT}={weights.place(ctx, init_from)}"]
+        sets = [*sets, f"config.{weights.INIT}={weights.find(ctx, init_from)}"]
     shown = ctx.short(path)
     file = spec.parse(files.read_text(path, shown), shown, [_pair(item) for item in sets])
     if name:
@@ -92,9 +92,9 @@ def load(
         folders |= weights.resolve(file, folders, checkpoints)
     replaced = {item.partition("=")[0] for item in data}
     on_host = {
-        key: place.removeprefix(HOST)
-        for key, place in file.spec.data.items()
-        if place.startswith(HOST) and key not in replaced
+        key: value.removeprefix(HOST)
+        for key, value in file.spec.data.items()
+        if value.startswith(HOST) and key not in replaced
     }
     in_s3 = {k: v for k, v in file.spec.data.items() if v.startswith(s3.SCHEME) and k not in replaced}
     elsewhere = {*on_host, *in_s3}
@@ -119,8 +119,8 @@ def require_data(job: Job) -> None:
     if job.ours:
         folders = ", ".join(f"{key} ({job.data[key]})" for key in job.missing)
         usual = all(job.data[key] == job.base / job.spec.data[key] for key in job.missing)
-        places = ", ".join(job.spec.data.values())
-        why = f"without --data it looks for {places} below the current folder" if usual else ""
+        usual_folders = ", ".join(job.spec.data.values())
+        why = f"without --data it looks for {usual_folders} below the current folder" if usual else ""
         step = (
             f"gpujob prepare {job.spec.trainer} --sample sample, then --data sample; --data DIR for your own"
         )
@@ -205,23 +205,23 @@ def _data_folders(
     ctx: Context, file: JobFile, base: Path, options: list[str], fixed: set[str]
 ) -> dict[str, Path]:
     """The path of each data folder. `--data PATH` without a name replaces none that is `fixed`."""
-    places = {name: base / ctx.expand(place.removeprefix(HOST)) for name, place in file.spec.data.items()}
-    if options and not places:
+    folders = {name: base / ctx.expand(value.removeprefix(HOST)) for name, value in file.spec.data.items()}
+    if options and not folders:
         step = "name it in the job file: data: {NAME: PATH}; the run finds it in $GPUJOB_DATA"
         raise UsageError(f"--data {options[0]}: the job has no data", "", step)
     for item in options:
         name, equals, path = item.partition("=")
         if equals and "/" not in name:
             require_path(item)
-            if name not in places:
-                why = f"it has: {', '.join(places)}"
+            if name not in folders:
+                why = f"it has: {', '.join(folders)}"
                 raise UsageError(f"--data {item}: the job has no data {name!r}", why)
-            places[name] = ctx.path(path)
+            folders[name] = ctx.path(path)
         else:
-            names = places.keys() - fixed
+            names = folders.keys() - fixed
             alone = len(names) == 1 and _is_data_itself(ctx.path(item), next(iter(names)))
-            places |= {key: ctx.path(item) if alone else ctx.path(item) / key for key in names}
-    return places
+            folders |= {key: ctx.path(item) if alone else ctx.path(item) / key for key in names}
+    return folders
 
 
 def _is_data_itself(folder: Path, name: str) -> bool:
@@ -253,11 +253,11 @@ def _paths_as_data(file: JobFile, options: Sequence[str]) -> JobFile:
     config, data = dict(file.spec.config), dict(file.spec.data)
     lines = dict(file.lines)
     for name in options:
-        if not (place := config.pop(name, "")):
+        if not (path := config.pop(name, "")):
             continue
         if name in data:
             where = file.where("config", name)
             raise UsageError(f"{where}: {name} is in config and in data", "", "keep one of the two")
-        data[name] = place
+        data[name] = path
         lines["data", name] = lines.get(("config", name), 0)
     return replace(file.with_spec(config=config, data=data), lines=lines)

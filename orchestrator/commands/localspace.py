@@ -46,5 +46,5 @@ def explained(folder: Path) -> Iterator[None]:
             raise
         is_full = error.errno == errno.ENOSPC
         what = f"the disk of {folder} is full" if is_full else f"your disk quota for {folder} is used up"
-        place = f" while {error.filename} was written" if error.filename else ""
-        raise GpujobError(what, f"{size(free(folder))} are free{place}", _NEXT) from None
+        during = f" while {error.filename} was written" if error.filename else ""
+        raise GpujobError(what, f"{size(free(folder))} are free{during}", _NEXT) from None

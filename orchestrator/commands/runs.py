@@ -123,16 +123,16 @@ def target_of(run: RunFacts, label: str) -> str:
     return groups.join(run.group.hosts) if run.group and label in run.group.hosts else label
 
 
-def places(runs: Iterable[tuple[int, RunFacts, bool]]) -> dict[str, int]:
+def best_hosts(runs: Iterable[tuple[int, RunFacts, bool]]) -> dict[str, int]:
     """Where each run over several hosts is shown, once: as rank 0 has it, or the next host that answers.
 
-    Of numbers of places, the run there, and whether it is only in the cache.
+    `runs`: the number of a host, a run on it, whether that is only in the cache. The answer: number by run.
     """
     best: dict[str, tuple[bool, int, int]] = {}
     for number, run, is_cached in runs:
         if run.group:
-            place = (is_cached, run.group.rank, number)
-            best[run.id] = min(best.get(run.id, place), place)
+            candidate = (is_cached, run.group.rank, number)
+            best[run.id] = min(best.get(run.id, candidate), candidate)
     return {run_id: number for run_id, (_, _, number) in best.items()}
 
 

@@ -15,7 +15,7 @@ from orchestrator.context import Context
 from orchestrator.core import s3
 from orchestrator.core.inputs import DataInput
 from orchestrator.core.runfacts import RunS3
-from orchestrator.core.s3 import Listing, Object, Place
+from orchestrator.core.s3 import Listing, Location, Object
 from orchestrator.errors import AccessError, GpujobError, NotFound, Unreachable, UsageError
 from orchestrator.onhost.mirror import SECRETS
 from orchestrator.targets import helper_files
@@ -48,35 +48,35 @@ def data_input(ctx: Context, job: Job, name: str) -> DataInput:
     )
 
 
-def listing(ctx: Context, settings: s3.S3, place: Place, what: str) -> Listing:
-    """All objects of a place, by 1,000 a request. `what` begins every error."""
+def listing(ctx: Context, settings: s3.S3, location: Location, what: str) -> Listing:
+    """All objects of a location, by 1,000 a request. `what` begins every error."""
     client = new_client(ctx, settings)
-    with explained(what, place):
-        objects, is_file = list(_below(client, place, what)), False
-        if not objects and place.prefix:
-            objects, is_file = list(_itself(client, place, what)), True
+    with explained(what, location):
+        objects, is_file = list(_below(client, location, what)), False
+        if not objects and location.prefix:
+            objects, is_file = list(_itself(client, location, what)), True
         if not objects:
-            step = f"aws s3 ls {s3.SCHEME}{place.bucket}/"
-            raise UsageError(f"{what}: there is no object at {place}", "", step)
-        sizes_only = is_encrypted_by_kms(client, place, objects[0], is_file)
+            step = f"aws s3 ls {s3.SCHEME}{location.bucket}/"
+            raise UsageError(f"{what}: there is no object at {location}", "", step)
+        sizes_only = is_encrypted_by_kms(client, location, objects[0], is_file)
     _require_folders(objects, what)
-    return Listing(place, settings, tuple(objects), sizes_only, is_file)
+    return Listing(location, settings, tuple(objects), sizes_only, is_file)
 
 
-def _below(client: Any, place: Place, what: str) -> Iterator[Object]:
-    for count, entry in enumerate(s3_listing.below(client, place)):
-        path = entry.key.removeprefix(place.folder)
+def _below(client: Any, location: Location, what: str) -> Iterator[Object]:
+    for count, entry in enumerate(s3_listing.below(client, location)):
+        path = entry.key.removeprefix(location.folder)
         if (path.endswith("/") or not path) and not entry.size:
             continue  # what the console makes of a folder
         if count >= MOST_OBJECTS:
-            why = f"{place} has more than {MOST_OBJECTS:,} objects"
+            why = f"{location} has more than {MOST_OBJECTS:,} objects"
             raise UsageError(f"{what}: {why}", "", "pack them, for example into tar files of 1 GB")
         yield _object(entry, path, what)
 
 
-def _itself(client: Any, place: Place, what: str) -> Iterator[Object]:
-    if entry := s3_listing.itself(client, place):
-        yield _object(entry, place.prefix.rpartition("/")[2], what)
+def _itself(client: Any, location: Location, what: str) -> Iterator[Object]:
+    if entry := s3_listing.itself(client, location):
+        yield _object(entry, location.prefix.rpartition("/")[2], what)
 
 
 def _object(entry: Entry, path: str, what: str) -> Object:
@@ -100,13 +100,13 @@ def _require_folders(objects: list[Object], what: str) -> None:
                 raise UsageError(f"{what}: a file cannot be a folder, too", why, "copy one to another key")
 
 
-def is_encrypted_by_kms(client: Any, place: Place, first: Object, is_file: bool) -> bool:
+def is_encrypted_by_kms(client: Any, location: Location, first: Object, is_file: bool) -> bool:
     """Whether the ETag of the first object is no MD5; the default encryption of a bucket is that of all."""
     from botocore.exceptions import ClientError  # noqa: PLC0415
 
-    key = place.prefix if is_file else place.folder + first.path
+    key = location.prefix if is_file else location.folder + first.path
     try:
-        head = client.head_object(Bucket=place.bucket, Key=key)
+        head = client.head_object(Bucket=location.bucket, Key=key)
     except ClientError:  # the host may read what this machine may only list
         return False
     return str(head.get("ServerSideEncryption", "")).startswith("aws:kms") or bool(
@@ -134,14 +134,14 @@ def new_client(ctx: Context, settings: s3.S3, service: str = "s3") -> Any:
 
 
 @contextlib.contextmanager
-def explained(what: str, place: Place | None) -> Iterator[None]:
+def explained(what: str, location: Location | None) -> Iterator[None]:
     """Makes errors of botocore in the block those of gpujob, which begin with `what`."""
     try:
         yield
     except Exception as error:
         if not type(error).__module__.startswith(("botocore", "boto3")):
             raise
-        raise _explained(error, f"{what}: {place}" if place else what) from None
+        raise _explained(error, f"{what}: {location}" if location else what) from None
 
 
 def _explained(error: Exception, at: str) -> GpujobError:
@@ -163,7 +163,7 @@ def _explained(error: Exception, at: str) -> GpujobError:
 def fetch(ctx: Context, host: Host, name: str, stored: Listing) -> None:
     """Lets the host download what it lacks of a listing. Refused; repeated, it continues."""
     hours = stored.bytes / _SLOW / 3600
-    own = new_credentials(ctx, stored.settings, [stored.place], [], hours)
+    own = new_credentials(ctx, stored.settings, [stored.location], [], hours)
     done = helper_files.fetch_s3(host, name, stored, own.variables if own else {})
     if done.by_size:
         why = "their ETag is no MD5, as with KMS or with parts of an unusual size"
@@ -194,8 +194,8 @@ def of_run(ctx: Context, run: RunS3 | None, max_hours: float | None) -> dict[str
 
 
 def _for_mirror(ctx: Context, settings: s3.S3, target: str, max_hours: float | None) -> dict[str, str]:
-    place = s3.parse(target, "outputs")
-    own = new_credentials(ctx, settings, [place], [place], max_hours)
+    location = s3.parse(target, "outputs")
+    own = new_credentials(ctx, settings, [location], [location], max_hours)
     if own is None:
         return {}
     if max_hours is None or own.hours < max_hours:
@@ -207,9 +207,9 @@ def _for_mirror(ctx: Context, settings: s3.S3, target: str, max_hours: float | N
 
 
 def new_credentials(
-    ctx: Context, settings: s3.S3, reads: list[Place], writes: list[Place], max_hours: float | None
+    ctx: Context, settings: s3.S3, reads: list[Location], writes: list[Location], max_hours: float | None
 ) -> Session | None:
-    """Credentials from STS, whose policy allows these places alone. None unless `credentials: session`.
+    """Credentials from STS, whose policy allows these locations alone. None unless `credentials: session`.
 
     They are valid for `max_hours`, None for as long as AWS allows.
     """

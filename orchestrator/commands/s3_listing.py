@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 from xml.etree import ElementTree
 
 from orchestrator.core.paths import inside
-from orchestrator.core.s3 import Place
+from orchestrator.core.s3 import Location
 
 _EVENT = "before-parse.s3.ListObjectsV2"
 
@@ -26,15 +26,15 @@ class Entry(NamedTuple):
     storage_class: str
 
 
-def below(client: Any, place: Place) -> Iterator[Entry]:
-    """Yields the objects below a place, 1,000 for each request. Raises what botocore raises."""
-    return _listed(client, place, Prefix=place.folder)
+def below(client: Any, location: Location) -> Iterator[Entry]:
+    """Yields the objects below a location, 1,000 for each request. Raises what botocore raises."""
+    return _listed(client, location, Prefix=location.folder)
 
 
-def itself(client: Any, place: Place) -> Entry | None:
+def itself(client: Any, location: Location) -> Entry | None:
     """Returns the object whose key is the prefix."""
-    first = next(_listed(client, place, Prefix=place.prefix, PaginationConfig={"PageSize": 1}), None)
-    return first if first and first.key == place.prefix else None
+    first = next(_listed(client, location, Prefix=location.prefix, PaginationConfig={"PageSize": 1}), None)
+    return first if first and first.key == location.prefix else None
 
 
 def is_file_name(path: str) -> bool:
@@ -42,9 +42,9 @@ def is_file_name(path: str) -> bool:
     return inside(path) and path.isprintable() and not {"", "."} & set(path.split("/"))
 
 
-def _listed(client: Any, place: Place, **options: Any) -> Iterator[Entry]:
+def _listed(client: Any, location: Location, **options: Any) -> Iterator[Entry]:
     client.meta.events.register(_EVENT, _take_objects, unique_id=_EVENT)
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=place.bucket, **options):
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=location.bucket, **options):
         yield from page.get("Objects", ())
 
 

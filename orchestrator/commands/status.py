@@ -212,8 +212,8 @@ def _cached(store: Store, label: str) -> HostReport:
 def _only(hosts: list[HostReport], word: str, now: float) -> HostReport:
     """The host that has the run which `word` names, with that run alone; of several one where it is alive."""
     chosen = runs.choose(runs.in_order(run for host in hosts for run in host.runs), word, now)
-    places = [(host, run) for host in hosts for run in host.runs if run.id == chosen.id]
-    host, run = max(places, key=lambda place: place[1].has_processes)
+    candidates = [(host, run) for host in hosts for run in host.runs if run.id == chosen.id]
+    host, run = max(candidates, key=lambda pair: pair[1].has_processes)
     return replace(host, runs=(run,))
 
 
@@ -221,13 +221,13 @@ def _as_one(hosts: list[HostReport], is_named: bool) -> list[HostReport]:
     """A run over several hosts once: as rank 0 has it, or the next host that answers."""
     if is_named and len(hosts) == 1:
         return hosts
-    places = runs.places(
+    best_hosts = runs.best_hosts(
         (n, run, host.unreachable is not None) for n, host in enumerate(hosts) for run in host.runs
     )
     merged = []
     for number, host in enumerate(hosts):
-        own = tuple(run for run in host.runs if places.get(run.id, number) == number)
-        others = {hosts[places[run.id]].target for run in host.runs if run not in own}
+        own = tuple(run for run in host.runs if best_hosts.get(run.id, number) == number)
+        others = {hosts[best_hosts[run.id]].target for run in host.runs if run not in own}
         merged.append(replace(host, runs=own, shown_with=tuple(sorted(others))))
     return merged
 

@@ -59,7 +59,7 @@ def list_checks(ctx: Context, trainer: str) -> int:
 
 def evaluate(
     ctx: Context,
-    place: str,
+    checkpoint: str,
     data: list[str],
     split: str,
     plots: str | None = None,
@@ -67,9 +67,9 @@ def evaluate(
 ) -> int:
     """The checkpoint on the user's data: one JSON object, or tables; figures in the folder `plots`, with the
     wrong answers' `pictures`."""
-    folder = _checkpoint(ctx, place)
+    folder = _checkpoint(ctx, checkpoint)
     if not data:
-        raise UsageError("evaluate needs data", "", f"gpujob evaluate {place} --data NAME=PATH")
+        raise UsageError("evaluate needs data", "", f"gpujob evaluate {checkpoint} --data NAME=PATH")
     for item in data:
         jobs.require_path(item)
     words = ["evaluate", folder, *[word for item in data for word in ("--data", _absolute(ctx, item))]]
@@ -87,9 +87,9 @@ def evaluate(
     return 0
 
 
-def predict(ctx: Context, place: str, inputs: list[str]) -> int:
+def predict(ctx: Context, word: str, inputs: list[str]) -> int:
     """One line a file; 1 when a file could not be used."""
-    folder, failures = _checkpoint(ctx, place), 0
+    folder, failures = _checkpoint(ctx, word), 0
     absent = [file for file in inputs if not ctx.path(file).exists()]
     if absent:
         raise NotFound(f"there is no file {absent[0]}", "; ".join(absent[1:4]), "gpujob predict --help")
@@ -100,9 +100,9 @@ def predict(ctx: Context, place: str, inputs: list[str]) -> int:
     return 1 if failures else 0
 
 
-def export(ctx: Context, place: str, to: str | None) -> int:
+def export(ctx: Context, word: str, to: str | None) -> int:
     """The program and a file that describes its preprocessing; prints where they are."""
-    folder = _checkpoint(ctx, place)
+    folder = _checkpoint(ctx, word)
     manifest = verify.require_intact(Path(folder))
     target = str(ctx.path(to or f"exported/{manifest.trainer}-{manifest.step}"))
     with files.ignored_by_git(Path(target)):
@@ -131,11 +131,11 @@ def _complete(line: Line, kind: type[msgspec.Struct]) -> Line:
     return {**known, **line}
 
 
-def _checkpoint(ctx: Context, place: str) -> str:
+def _checkpoint(ctx: Context, word: str) -> str:
     """A verified checkpoint: the folder itself, or the best of the fetched run in it."""
-    folder = verify.resolve(ctx.path(place))
+    folder = verify.resolve(ctx.path(word))
     if not (folder / verify.MANIFEST).is_file():
-        raise verify.not_a_checkpoint(place, ctx.path(place))
+        raise verify.not_a_checkpoint(word, ctx.path(word))
     verify.require_intact(folder)
     return str(folder)
 

@@ -38,12 +38,12 @@ class Manifest(msgspec.Struct, frozen=True):
     data: Any = None
 
 
-def verify(ctx: Context, place: str) -> int:
+def verify(ctx: Context, word: str) -> int:
     """Verifies a checkpoint, or all in a folder such as a fetched run; 1 if a file is damaged."""
-    path = ctx.path(place)
+    path = ctx.path(word)
     folders = checkpoints_below(resolve(path) if path.is_file() else path)
     if not folders:
-        raise not_a_checkpoint(place, path)
+        raise not_a_checkpoint(word, path)
     manifests = [(ctx.short(folder), require_intact(folder)) for folder in folders]
     if ctx.json:
         ctx.answer(answers.Verify(checkpoints=tuple(_as_json(*one) for one in manifests)))
@@ -57,7 +57,7 @@ def verify(ctx: Context, place: str) -> int:
 
 
 def not_a_checkpoint(shown: str, path: Path) -> NotFound:
-    """For a place without a manifest: what is there instead, and what to do with it."""
+    """For a path without a manifest: what is there instead, and what to do with it."""
     what, why = f"{shown} is not a checkpoint", "it contains no manifest.json"
     if not path.exists():
         return NotFound(what, "it does not exist", "gpujob fetch")
@@ -67,13 +67,13 @@ def not_a_checkpoint(shown: str, path: Path) -> NotFound:
     return NotFound(what, why, "gpujob verify fetched/RUN, after gpujob fetch")
 
 
-def resolve(place: Path) -> Path:
-    """The checkpoint that `best` or `last` names, the best of a fetched run, else the place itself."""
-    pointer = place if place.is_file() else place / "checkpoints" / "best"
+def resolve(path: Path) -> Path:
+    """The checkpoint that `best` or `last` names, the best of a fetched run, else the path itself."""
+    pointer = path if path.is_file() else path / "checkpoints" / "best"
     if pointer.name in ("best", "last") and pointer.is_file():
         step = last_bytes(str(pointer), _LONGEST_DIGEST).decode("utf-8", errors="replace").strip()
-        return pointer.parent / step if is_step(step) else place
-    return place
+        return pointer.parent / step if is_step(step) else path
+    return path
 
 
 def checkpoints_below(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ INIT = "init_from"
 """The option of every included trainer that --init-from sets."""
 
 
-def place(ctx: Context, word: str) -> str:
+def find(ctx: Context, word: str) -> str:
     """The path that --init-from names; it may also be the ID of a fetched run, or a unique prefix of it."""
     if word.startswith(HOST):
         return word

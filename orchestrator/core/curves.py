@@ -128,7 +128,7 @@ class Axis:
         self._epoch: float | None = None
         self.is_by_epoch = False
 
-    def place(self, row: Row) -> float | None:
+    def step_of(self, row: Row) -> float | None:
         """None where nothing before and nothing in the event has a step."""
         if row.step is None:
             self._epoch = self._epoch if row.epoch is None else row.epoch
@@ -173,7 +173,7 @@ def fold(entries: Iterable[Row]) -> Story:
             for curve in story.curves.values():
                 curve.continue_at(float(row.resumed_from or 0))
         elif row.event in ("progress", "metrics"):
-            _add_points(story, row, axis.place(row))
+            _add_points(story, row, axis.step_of(row))
         elif row.event == "results":
             story.results[row.split] = row
         elif row.event in ("health", "warning"):

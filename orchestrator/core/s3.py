@@ -31,7 +31,7 @@ class S3(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     region: str = ""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A bucket and a prefix in it, without a slash at its end; empty for the whole bucket."""
 
     bucket: str
@@ -55,12 +55,12 @@ class Object(NamedTuple):
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """The objects of a place. `sizes_only`: their ETags are no digests of their contents.
+    """The objects of a location. `sizes_only`: their ETags are no digests of their contents.
 
-    `is_file`: the place is an object itself, not a prefix.
+    `is_file`: the location is an object itself, not a prefix.
     """
 
-    place: Place
+    location: Location
     settings: S3
     objects: tuple[Object, ...]
     sizes_only: bool = False
@@ -75,8 +75,8 @@ class Listing(msgspec.Struct, frozen=True):
         return fingerprint(self.objects)
 
 
-def parse(text: str, what: str) -> Place:
-    """The place of `s3://bucket/prefix`. UsageError, which begins with `what`."""
+def parse(text: str, what: str) -> Location:
+    """The location of `s3://bucket/prefix`. UsageError, which begins with `what`."""
     bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
     if not _BUCKET.match(bucket):
         raise UsageError(f"{what}: {text!r} names no bucket", "", _EXAMPLE)
@@ -86,7 +86,7 @@ def parse(text: str, what: str) -> Place:
         raise UsageError(f"{what}: {text!r} is no prefix", "it has an empty part, or . or ..", _EXAMPLE)
     if re.search(r"[*?\[\]]", prefix):
         raise UsageError(f"{what}: {text!r} has a wildcard", "all objects below a prefix are used", _EXAMPLE)
-    return Place(bucket, prefix)
+    return Location(bucket, prefix)
 
 
 def fingerprint(objects: Iterable[Object]) -> str:
@@ -96,7 +96,7 @@ def fingerprint(objects: Iterable[Object]) -> str:
 
 
 def mirror(outputs: Sequence[str]) -> str | None:
-    """The place among `outputs` that results are copied to."""
+    """The location among `outputs` that results are copied to."""
     return next((one for one in outputs if one.startswith(SCHEME)), None)
 
 
@@ -140,18 +140,18 @@ class Statement(_Statement, total=False):
     Condition: dict[str, dict[str, list[str]]]
 
 
-def statements(reads: Iterable[Place], writes: Iterable[Place]) -> list[Statement]:
-    """The IAM statements for these places and nothing else."""
+def statements(reads: Iterable[Location], writes: Iterable[Location]) -> list[Statement]:
+    """The IAM statements for these locations and nothing else."""
     arn = "arn:aws:s3:::"
     reads, writes = list(reads), list(writes)
     allowed: list[Statement] = []
-    for place in dict.fromkeys([*reads, *writes]):
+    for location in dict.fromkeys([*reads, *writes]):
         allowed.append(
             {
                 "Effect": "Allow",
                 "Action": "s3:ListBucket",
-                "Resource": f"{arn}{place.bucket}",
-                "Condition": {"StringLike": {"s3:prefix": [place.prefix, f"{place.folder}*"]}},
+                "Resource": f"{arn}{location.bucket}",
+                "Condition": {"StringLike": {"s3:prefix": [location.prefix, f"{location.folder}*"]}},
             }
         )
     if every := [name for one in dict.fromkeys([*reads, *writes]) for name in _arns(arn, one)]:
@@ -163,6 +163,6 @@ def statements(reads: Iterable[Place], writes: Iterable[Place]) -> list[Statemen
     return allowed
 
 
-def _arns(arn: str, place: Place) -> list[str]:
-    below = f"{arn}{place.bucket}/{place.folder}*"
-    return [f"{arn}{place.bucket}/{place.prefix}", below] if place.prefix else [below]
+def _arns(arn: str, location: Location) -> list[str]:
+    below = f"{arn}{location.bucket}/{location.folder}*"
+    return [f"{arn}{location.bucket}/{location.prefix}", below] if location.prefix else [below]

@@ -75,7 +75,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def uses_s3(self) -> bool:
         """Whether data or outputs are there."""
-        return any(place.startswith(s3.SCHEME) for place in (*self.data.values(), *self.outputs))
+        return any(path.startswith(s3.SCHEME) for path in (*self.data.values(), *self.outputs))
 
 
 class JobFile(msgspec.Struct, frozen=True):
@@ -218,19 +218,19 @@ def _checked(spec: JobSpec, job: JobFile) -> JobSpec:
             raise UsageError(f"{job.where(*path)}: {'.'.join(path)} must be {rule}")
     for at, why, fix in _faults(spec):
         raise UsageError(f"{job.where(*at)}: {'.'.join(at)}: {why}", "", fix)
-    for name, place in spec.data.items():
-        _check_data(name, place, job)
+    for name, value in spec.data.items():
+        _check_data(name, value, job)
     for name, text in spec.env.vars.items():
         variables.require(name, text, job.where("env", "vars", name), "env.vars", spec.trainer is not None)
     if len({name.upper().replace("-", "_") for name in spec.data}) < len(spec.data):
         why = "GPUJOB_DATA_<NAME> could not tell them apart"
         raise UsageError(f"{job.where('data')}: two data folders have the same name but for - and _", why)
-    for key, places in (("outputs", spec.outputs), ("send_credentials", spec.send_credentials)):
-        for index, place in enumerate(places):
-            if place.startswith(s3.SCHEME) and key == "outputs":
-                s3.parse(place, f"{job.where(key, str(index))}: {key}")
-            elif not inside(place):
-                raise UsageError(f"{job.where(key, str(index))}: {key}: {place!r} leads out of the folder")
+    for key, paths in (("outputs", spec.outputs), ("send_credentials", spec.send_credentials)):
+        for index, value in enumerate(paths):
+            if value.startswith(s3.SCHEME) and key == "outputs":
+                s3.parse(value, f"{job.where(key, str(index))}: {key}")
+            elif not inside(value):
+                raise UsageError(f"{job.where(key, str(index))}: {key}: {value!r} leads out of the folder")
     return spec
 
 
@@ -263,10 +263,10 @@ def _bounds(spec: JobSpec) -> list[tuple[tuple[str, ...], bool, str]]:
     ]
 
 
-def _check_data(name: str, place: str, job: JobFile) -> None:
+def _check_data(name: str, path: str, job: JobFile) -> None:
     if not re.match(r"[A-Za-z][A-Za-z0-9_-]*\Z", name):
         raise UsageError(f"{job.where('data', name)}: {name!r} cannot name a data folder")
-    if place.startswith(s3.SCHEME):
-        s3.parse(place, f"{job.where('data', name)}: data.{name}")
-    if not place:
+    if path.startswith(s3.SCHEME):
+        s3.parse(path, f"{job.where('data', name)}: data.{name}")
+    if not path:
         raise UsageError(f"{job.where('data', name)}: the path is empty")

@@ -121,13 +121,13 @@ def _condition(paths: _Paths) -> str:
 
 def _pin(package: _Package, source: str) -> str:
     kind = next((one for one in ("registry", "url", "git") if one in package.source), "")
-    place = str(package.source.get(kind, ""))
-    if kind == "registry" and "://" in place:
+    origin = str(package.source.get(kind, ""))
+    if kind == "registry" and "://" in origin:
         return f"{package.name}=={package.version}"
     if kind == "url":
-        return f"{package.name} @ {place}"
+        return f"{package.name} @ {origin}"
     if kind == "git":
-        address, _, commit = place.partition("#")
+        address, _, commit = origin.partition("#")
         return f"{package.name} @ git+{address.partition('?')[0]}@{commit}"
     raise UsageError(f"{source}: {package.name} is a folder of this machine", "the host has no such folder")
 

@@ -126,9 +126,9 @@ def _value(loader: Any, node: yaml.Node, path: Path, lines: dict[Path, int]) -> 
     if isinstance(node, yaml.MappingNode):
         return _mapping(loader, node, path, lines)
     if isinstance(node, yaml.SequenceNode):
-        places = [((*path, str(index)), item) for index, item in enumerate(node.value)]
-        lines.update({at: item.start_mark.line + 1 for at, item in places})
-        return [_value(loader, item, at, lines) for at, item in places]
+        items = [((*path, str(index)), item) for index, item in enumerate(node.value)]
+        lines.update({at: item.start_mark.line + 1 for at, item in items})
+        return [_value(loader, item, at, lines) for at, item in items]
     if _tag(node) != "null" and any(path[: len(one)] == one for one in loader.texts):
         return str(node.value)
     loader.note(node, path)

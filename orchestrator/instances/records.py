@@ -207,8 +207,8 @@ class InstanceStore:
         return None
 
     def _load_all(self, folder: str, kind: type[_T]) -> Iterator[_T]:
-        places = [self._folder / each for each in (_FOLDERS.get(folder, folder), folder)]
-        paths = {path.stem: path for place in places for path in files.json_files(place)}
+        folders = [self._folder / each for each in (_FOLDERS.get(folder, folder), folder)]
+        paths = {path.stem: path for parent in folders for path in files.json_files(parent)}
         for path in paths.values():
             if record := load(path, kind):
                 yield record

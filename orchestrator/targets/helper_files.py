@@ -113,8 +113,8 @@ def finish_copy(
     host: Asks, run_id: str, copy: Copy, targets: Mapping[str, StagedFile], force: bool
 ) -> tuple[str, ...]:
     """Puts the files that arrived, by name, in their places; returns the new names of what was there."""
-    places = {name: [file.path, file.sha256] for name, file in targets.items()}
-    fields = {"run": run_id, "token": copy.token, "targets": places, "force": force}
+    entries = {name: [file.path, file.sha256] for name, file in targets.items()}
+    fields = {"run": run_id, "token": copy.token, "targets": entries, "force": force}
     return require(host, _Kept, "finish_copy", **fields).kept
 
 
@@ -130,10 +130,10 @@ class S3Download(msgspec.Struct, frozen=True):
 
 def fetch_s3(host: Asks, name: str, listing: Listing, secrets: Mapping[str, str]) -> S3Download:
     """Downloads what the host lacks of data in S3. Raises Refused; repeated, it continues."""
-    place, settings = listing.place, listing.settings
+    location, settings = listing.location, listing.settings
     source = {
-        "bucket": place.bucket,
-        "prefix": place.prefix,
+        "bucket": location.bucket,
+        "prefix": location.prefix,
         "endpoint": settings.endpoint,
         "region": settings.region,
         "credentials": settings.credentials,

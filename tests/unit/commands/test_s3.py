@@ -13,7 +13,7 @@ from orchestrator.commands import gather, jobs
 from orchestrator.commands import s3 as s3_command
 from orchestrator.core import plan as planning
 from orchestrator.core import s3
-from orchestrator.core.s3 import S3, Listing, Object, Place
+from orchestrator.core.s3 import S3, Listing, Location, Object
 from orchestrator.errors import AccessError, NotFound, UsageError
 from orchestrator.targets.local import LocalTarget
 from tests.rigs.s3 import BUCKET, FakeS3
@@ -29,7 +29,7 @@ def client() -> Iterator[Client]:
 
 
 def listed(client: Client, prefix: str = "images", **settings: Any) -> Listing:
-    return s3_command.listing(client.context(), S3(**settings), Place(BUCKET, prefix), WHAT)
+    return s3_command.listing(client.context(), S3(**settings), Location(BUCKET, prefix), WHAT)
 
 
 def test_unchanged_objects_are_listed_by_a_thousand(bucket: FakeS3, client: Client) -> None:
@@ -82,7 +82,7 @@ def test_a_missing_prefix_bucket_or_permission_is_one_error(bucket: FakeS3, clie
     with pytest.raises(UsageError, match=r"job.yaml:3: data.images: there is no object at s3://datasets/no"):
         listed(client, "no")
     with pytest.raises(NotFound, match="no such bucket"):
-        s3_command.listing(client.context(), S3(), Place("other-bucket", "a"), WHAT)
+        s3_command.listing(client.context(), S3(), Location("other-bucket", "a"), WHAT)
     bucket.down = True
     with pytest.raises(AccessError, match="may not be read") as caught:
         listed(client)

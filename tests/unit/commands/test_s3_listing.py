@@ -8,12 +8,12 @@ import pytest
 
 from orchestrator.commands import s3_listing
 from orchestrator.commands.s3 import explained
-from orchestrator.core.s3 import Place
+from orchestrator.core.s3 import Location
 from orchestrator.errors import Unreachable
 from tests.rigs.s3 import BUCKET, FakeS3
 
 KEYS = ("a b+c%2F", "ä/ß☃", "<&>\"'", "q?x=1&y=2", "plus+plus", "100%")
-PLACE = Place(BUCKET, "odd")
+PLACE = Location(BUCKET, "odd")
 
 
 def answering(bucket: FakeS3, body: bytes) -> Any:
