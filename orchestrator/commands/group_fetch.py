@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator import registry
@@ -12,7 +13,7 @@ from orchestrator.commands.download import Download
 from orchestrator.context import Context
 from orchestrator.core import runstate
 from orchestrator.core.runfacts import RunFacts
-from orchestrator.errors import NotFound
+from orchestrator.errors import GpujobError, NotFound
 from orchestrator.settings_files import Setting
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host
@@ -47,7 +48,22 @@ def fetch_and_terminate(
             ctx.warn(f"no instance is terminated: not everything was downloaded from {', '.join(kept)}")
             ctx.talk(f"next: gpujob ssh {run.id}, or gpujob hosts down {first.label} --discard")
             return result, []
-        return result, [host.terminate() for host in hosts]
+        return result, _terminate_all(ctx, hosts)
+
+
+def _terminate_all(ctx: Context, hosts: Sequence[Host]) -> list[str]:
+    """Terminates each host, also where that of another fails; returns what was done, for the user."""
+    lines, failures = list[str](), list[GpujobError]()
+    for host in hosts:
+        try:
+            lines.append(host.terminate())
+        except GpujobError as error:
+            failures.append(error)
+    if failures:
+        for line in (*lines, *(error.what for error in failures[1:])):
+            ctx.talk(line)
+        raise failures[0]
+    return lines
 
 
 def download_all(ctx: Context, host: Host, run: RunFacts, folder: Path) -> Download:

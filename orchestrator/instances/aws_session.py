@@ -11,6 +11,8 @@ from orchestrator.context import Context
 from orchestrator.core import shell
 from orchestrator.errors import UsageError
 
+_SESSION = "AWS session"
+
 
 def new_session(ctx: Context) -> Any:
     """Returns the session of a command, whose credentials are read: a user is asked for an MFA code once.
@@ -18,7 +20,12 @@ def new_session(ctx: Context) -> Any:
     Raises a BotoCoreError for every failure of AWS's configuration, which includes the commands it names, and
     a UsageError for a setting `aws_profile` that names no profile.
     """
-    return ctx.once("AWS session", lambda: _session_with_credentials(ctx))
+    return ctx.once(_SESSION, lambda: _session_with_credentials(ctx))
+
+
+def forget_session(ctx: Context) -> None:
+    """Makes the next `new_session` read the credentials anew."""
+    ctx.made.pop(_SESSION, None)
 
 
 def _session_with_credentials(ctx: Context) -> Any:

@@ -13,8 +13,8 @@ from orchestrator.core import decode, jsontext
 from orchestrator.core.decode import S
 from orchestrator.core.jsontext import Object
 from orchestrator.instances import answers
-from orchestrator.instances.aws_session import new_session
-from orchestrator.instances.errors import FORBIDDEN, Action, AwsError, action
+from orchestrator.instances.aws_session import forget_session, new_session
+from orchestrator.instances.errors import EXPIRED, FORBIDDEN, Action, AwsError, action
 from orchestrator.instances.records import InstanceStore
 
 T = TypeVar("T")
@@ -69,7 +69,8 @@ class Cloud:
     def call(self, region: str, operation: str, service: str = "ec2", **parameters: Any) -> object:
         """Makes one call, e.g. "start_instances"; returns its answer. Raises AwsError.
 
-        It is retried if EC2 is busy, the answer was lost, or EC2 does not know a new resource yet (`expect`).
+        It is retried if EC2 is busy, the answer was lost, or EC2 does not know a new resource yet (`expect`),
+        and once with the credentials read anew where they have expired.
         Every call that gpujob makes may be repeated: reads, RunInstances with its token, and changes by id;
         callers accept that a change was already made.
         """
@@ -82,13 +83,29 @@ class Cloud:
                 lambda error: action(error.code, error.status) is Action.RETRY,
             )
 
-        answer = self._ctx.retry(
-            answered, _VISIBLE_PAUSES, AwsError, lambda error: self._may_appear(error, parameters)
-        )
+        def visible() -> object:
+            return self._ctx.retry(
+                answered, _VISIBLE_PAUSES, AwsError, lambda error: self._may_appear(error, parameters)
+            )
+
+        try:
+            answer = visible()
+        except AwsError as error:
+            if error.code not in EXPIRED:
+                raise
+            self._forget_credentials()
+            answer = visible()
         if operation in _CREATING:
             for resource_id in _ids(answer):
                 self.expect(resource_id, self._ctx.now())
         return answer
+
+    def _forget_credentials(self) -> None:
+        """Makes the next call read the credentials anew: those in a file may have been renewed meanwhile."""
+        with self._lock:
+            forget_session(self._ctx)
+            self._session = None
+            self._clients.clear()
 
     def _may_appear(self, error: AwsError, parameters: Mapping[str, object]) -> bool:
         """Returns whether the error is about a resource that EC2 may not know yet."""

@@ -19,7 +19,7 @@ from orchestrator import files, process
 from orchestrator.context import Context
 from orchestrator.core import hostchecks
 from orchestrator.core.hostfacts import HostFacts
-from orchestrator.errors import GpujobError, NoGpus, Unreachable
+from orchestrator.errors import Exit, GpujobError, NoGpus, Unreachable
 from orchestrator.instances import changes, lifecycle, prices
 from orchestrator.instances.catalog import InstanceType, table
 from orchestrator.instances.cloud import Account
@@ -112,8 +112,12 @@ class InstanceHost(SshHost):
     def terminate(self) -> str:
         try:
             instance = changes.terminate(self._account, self.instance, with_volume=True)
-        except Unreachable as error:
-            return f"{error.what} ({error.why}); the next gpujob command completes its deletion"
+        except GpujobError as error:
+            if error.exit_code == Exit.UNREACHABLE:
+                return f"{error.what} ({error.why}); the next gpujob command completes its deletion"
+            error.what = f"{self.label} is not terminated yet, and is billed: {error.what}"
+            error.next_step = f"{error.next_step}; then gpujob hosts list, which completes its deletion"
+            raise
         usd = prices.cost(instance, self._account.ctx.now())
         return f"{self.label} is terminated; it cost about ${usd:.2f}"
 

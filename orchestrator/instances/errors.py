@@ -43,6 +43,8 @@ _DENIED = (
     *("RequestTimeTooSkewed", "RequestInTheFuture"),
     "NoCredentials",
 )
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "RequestExpired")
+"""Codes of credentials that were valid until now."""
 _SKEWED = ("RequestTimeTooSkewed", "RequestInTheFuture")
 FORBIDDEN = ("UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired")
 """Codes where the credentials are valid, and a policy or the account forbids the call or the region."""

@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from orchestrator import settings_files
-from orchestrator.errors import Exit, UsageError
+from orchestrator.errors import Exit, GpujobError, UsageError
+from orchestrator.instances import changes
 from orchestrator.instances.aws_session import new_session
 from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.connection import InstanceHost
 from orchestrator.instances.errors import AwsError
+from orchestrator.instances.instance import Instance
 from tests.support import Client, new_client
+from tests.unit.instances.fake_account import FakeAccount
 
 
 @pytest.fixture
@@ -184,6 +189,57 @@ def test_a_command_reads_its_credentials_once(
         thread.join()
     assert len(clients) == 3
     assert count.read_text() == "x\n"
+
+
+class _Client:
+    """Accepts one key alone; a tool of the user renews the credentials in the file at a refusal."""
+
+    def __init__(self, ctx: Any, config: Path, renewed: str) -> None:
+        self.ctx, self.config, self.renewed = ctx, config, renewed
+
+    def describe_instances(self) -> dict[str, Any]:
+        key = new_session(self.ctx).get_credentials().access_key
+        if key == "valid":
+            return {}
+        self.config.write_text(_keys(self.renewed))
+        raise ClientError({"Error": {"Code": "ExpiredToken", "Message": "expired"}}, "DescribeInstances")
+
+
+def _keys(key: str) -> str:
+    return f"[default]\naws_access_key_id = {key}\naws_secret_access_key = secret\n"
+
+
+@pytest.mark.parametrize("renewed", ["valid", "old"])
+def test_credentials_that_were_renewed_during_a_command_are_read_anew(
+    client: Client, config: Path, monkeypatch: pytest.MonkeyPatch, renewed: str
+) -> None:
+    config.write_text(_keys("old"))
+    ctx = client.context()
+    monkeypatch.setattr(Cloud, "_client", lambda *_: _Client(ctx, config, renewed))
+    if renewed == "valid":
+        assert Cloud(ctx).call("us-east-1", "describe_instances") == {}
+    else:
+        with pytest.raises(AwsError, match="ExpiredToken"):
+            Cloud(ctx).call("us-east-1", "describe_instances")
+
+
+def test_a_termination_that_expired_credentials_stop_is_completed_later(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = FakeAccount(monkeypatch)
+    aws.instance("i-1")
+    account = Account(client.context())
+    record = Instance(id="i-1", region="us-east-1", launched=1000.0, address="127.0.0.1", account="1")
+    account.records.save(record)
+    aws.errors["terminate_instances"] = "ExpiredToken"
+    with pytest.raises(GpujobError) as raised:
+        InstanceHost(account, record).terminate()
+    assert "i-1 is not terminated yet, and is billed" in raised.value.what
+    assert raised.value.exit_code == Exit.ACCESS
+    assert "gpujob hosts list, which completes" in raised.value.next_step
+    aws.errors.clear()
+    changes.complete(account)
+    assert aws.instances["i-1"]["State"] == {"Name": "shutting-down"}
 
 
 def test_a_prompt_without_a_terminal_is_a_credentials_error(
