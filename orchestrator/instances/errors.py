@@ -70,6 +70,11 @@ _STEPS = {
     "DefaultVpcDoesNotExist": "resources.ec2.subnet: subnet-…, or aws ec2 create-default-vpc",
 }
 """The next step after a refusal, by the beginning of its code."""
+_STEPS_BY_WORDS = {
+    "architecture": "resources.ec2.types and images of one architecture, x86_64 or arm64",
+    "different networks": "resources.ec2.subnet and security_group of one VPC",
+}
+"""The next step after a refusal whose code says only that a parameter is not valid, by AWS's words."""
 _ENDED_STEPS = {
     "Client.InternalError": "resources.ec2.kms_key: a key that this user may use (kms:CreateGrant, "
     "kms:Decrypt), instead of the account's default key",
@@ -211,6 +216,10 @@ def _refused_step(error: AwsError) -> str:
         return f"aws ec2 modify-instance-attribute --region {error.region} {change}"
     if "iaminstanceprofile" in error.message.lower():
         return "resources.ec2.instance_profile: one of this account"
+    if error.code.startswith("InvalidParameter"):
+        by_words = next((step for words, step in _STEPS_BY_WORDS.items() if words in error.message), None)
+        if by_words:
+            return by_words
     known = (step for code, step in _STEPS.items() if error.code.startswith(code))
     return next(known, "gpujob doctor --on ec2")
 

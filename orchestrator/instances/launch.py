@@ -198,12 +198,11 @@ class _Launch:
 
 
 def _no_capacity(attempt: LaunchAttempt) -> GpujobError:
-    types, regions = ", ".join(attempt.spec.types), ", ".join(attempt.spec.regions)
+    types = ", ".join(attempt.spec.types)
     if not attempt.failures:
-        subnet = attempt.spec.subnet
-        why = f"the zone of {subnet}" if subnet else f"no zone of {regions} with a default subnet"
-        why += " does not offer it" if subnet else " offers it"
-        return GpujobError(f"{types} cannot be launched", why, "--region REGION, or resources.ec2.subnet")
+        return GpujobError(
+            f"{types} cannot be launched", attempt.why_no_zone, "--region REGION, or resources.ec2.subnet"
+        )
     reasons = "; ".join(f"{failure.candidate}: {failure.code}" for failure in attempt.failures)
     next_step = "--wait-for-capacity HOURS keeps trying; or other types or regions"
     used_up = [one for one in attempt.failures if errors.action(one.code) is Action.NEXT_FAMILY]

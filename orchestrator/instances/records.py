@@ -85,6 +85,17 @@ class LaunchAttempt(Struct, frozen=True, kw_only=True):
     failures: tuple[Failure, ...] = ()
     request: SentRequest | None = None
 
+    @property
+    def why_no_zone(self) -> str:
+        """Why there is no zone to launch in, where none was tried."""
+        subnet, zone = self.spec.subnet, self.spec.zone
+        if zone:
+            where = f"{zone} is not that of {subnet}" if subnet else f"{zone} has no default subnet"
+            return f"volume {self.spec.volume} is in {zone}; {where}, or does not offer the type"
+        if subnet:
+            return f"the zone of {subnet} does not offer it"
+        return f"no zone of {', '.join(self.spec.regions)} with a default subnet offers it"
+
 
 class Change(Struct, frozen=True):
     """A deletion that was decided and may not be done yet.

@@ -200,6 +200,29 @@ def test_a_limit_of_volumes_is_not_reported_as_one_of_vcpus() -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "message", "step"),
+    [
+        (
+            "InvalidParameterValue",
+            "The architecture 'arm64' of the specified instance type does not match the architecture "
+            "'x86_64' of the specified AMI.",
+            "types and images of one architecture",
+        ),
+        (
+            "InvalidParameter",
+            "Security group sg-1 and subnet subnet-1 belong to different networks.",
+            "subnet and security_group of one VPC",
+        ),
+    ],
+)
+def test_parameters_that_do_not_fit_each_other_are_named_as_the_next_step(
+    code: str, message: str, step: str
+) -> None:
+    error = AwsError(code, message, "run_instances", "us-east-1", 400)
+    assert (error.why, step in error.next_step) == (message, True)
+
+
+@pytest.mark.parametrize(
     "message", ["Signature expired: 20261126T1 is now earlier than", "Signature not yet current: 20261126T1"]
 )
 def test_a_wrong_clock_of_the_client_is_named_as_the_cause(message: str) -> None:

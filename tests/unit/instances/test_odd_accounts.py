@@ -11,10 +11,11 @@ import pytest
 from orchestrator.core.resources import Ec2, Resources
 from orchestrator.core.spec import JobSpec
 from orchestrator.errors import UsageError
-from orchestrator.instances import changes, quote, region
+from orchestrator.instances import changes, launch, quote, region, spec
 from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import STOPPED
+from orchestrator.instances.records import LaunchAttempt
 from tests.support import Client, new_client
 from tests.unit.instances.fake_account import FakeAccount, tags
 from tests.unit.instances.simulated_aws import Killed
@@ -132,6 +133,20 @@ def test_a_type_that_only_a_zone_without_subnet_offers_is_explained(week: Start)
     result = one.run(client, *UP)
     assert result
     assert (result.code, "no zone of us-east-1 with a default subnet offers it" in result.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("subnet", "says"),
+    [("subnet-1", "us-east-1a is not that of subnet-1"), ("", "us-east-1a has no default subnet")],
+)
+def test_a_volume_in_a_zone_that_a_launch_cannot_use_is_explained(subnet: str, says: str) -> None:
+    places = {"zone": "us-east-1a", "volume": "vol-1", "subnet": subnet}
+    of = {"types": ("g5.xlarge",), "regions": ("us-east-1",), "job": "job", "owner": "me"}
+    launch_spec = spec.LaunchSpec(spot=False, deadline=1.0, **of, **places)  # type: ignore[arg-type]
+    attempt = LaunchAttempt(id="1", created=1.0, spec=launch_spec, user_data="", first_host_key="")
+    error = launch._no_capacity(attempt)
+    assert "volume vol-1 is in us-east-1a" in error.why
+    assert says in error.why
 
 
 def test_a_deadline_that_passes_during_the_boot_leaves_nothing(week: Start) -> None:
