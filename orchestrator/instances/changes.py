@@ -8,10 +8,11 @@ command that lists or launches instances calls `complete`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from orchestrator.errors import GpujobError
+from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.instances import lifecycle, prices, spec
 from orchestrator.instances.cloud import UNSEEN_PAUSES, Account, Cloud
 from orchestrator.instances.errors import AwsError
@@ -22,7 +23,9 @@ _BUSY = ("VolumeInUse", "IncorrectState", "DependencyViolation")
 """Codes of EC2 while something that is ending still uses a resource."""
 PATIENCE = 600.0
 """Seconds to wait for an instance to be terminated; then a later command completes the rest."""
+_IN_USE = ("VolumeInUse", "IncorrectState")
 _IN_USE_PAUSES = (0.5, 1.0, 2.0, 3.0, 5.0)  # seconds between two calls on a volume that may be in use
+_ATTACH_PAUSES = (*_IN_USE_PAUSES, *[10.0] * 30)  # an instance that hangs releases it when EC2 forces it off
 
 
 def terminate(account: Account, instance: Instance, with_volume: bool = False) -> Instance:
@@ -191,6 +194,7 @@ def forget_volume(account: Account, instance: Instance) -> Instance:
 def attach_volume(account: Account, instance: Instance) -> None:
     """Attaches the data volume of an earlier instance, which may still be releasing it."""
     volume, cloud = instance.volume_to_attach, account.cloud
+    announce = functools.cache(account.ctx.talk)
 
     def call() -> None:
         try:
@@ -198,9 +202,16 @@ def attach_volume(account: Account, instance: Instance) -> None:
             cloud.call(instance.region, "attach_volume", VolumeId=volume, **where)
         except AwsError as error:
             if error.code != "VolumeInUse" or not _is_attached(cloud, instance):
+                announce(f"waiting until volume {volume} is released ({error.code})")
                 raise
 
-    _retry_while_in_use(account, call)
+    try:
+        _retry_while_in_use(account, call, _ATTACH_PAUSES)
+    except AwsError as error:
+        if error.code not in _IN_USE:
+            raise
+        what = f"volume {volume} is still attached to another instance, so {instance.label} cannot use it"
+        raise Unreachable(what, error.message, "the same command again, which goes on") from None
 
 
 def _is_attached(cloud: Cloud, instance: Instance) -> bool:
@@ -208,11 +219,11 @@ def _is_attached(cloud: Cloud, instance: Instance) -> bool:
     return any(one.instance_id == instance.id for volume in volumes for one in volume.attachments)
 
 
-def _retry_while_in_use(account: Account, call: Callable[[], None]) -> None:
+def _retry_while_in_use(
+    account: Account, call: Callable[[], None], pauses: Sequence[float] = _IN_USE_PAUSES * 2
+) -> None:
     """Repeats a call on a volume while an instance may still be releasing it."""
-    account.ctx.retry(
-        call, _IN_USE_PAUSES * 2, AwsError, lambda error: error.code in ("VolumeInUse", "IncorrectState")
-    )
+    account.ctx.retry(call, pauses, AwsError, lambda error: error.code in _IN_USE)
 
 
 def find_volume(cloud: Cloud, instance: Instance, volume: str) -> int | None:

@@ -51,6 +51,31 @@ def launched(of: Account, aws: FakeAccount) -> Instance:
     return of.records.save(record)
 
 
+@pytest.mark.parametrize("seconds", [120.0, 1e6])
+def test_a_volume_that_hangs_on_another_instance_is_waited_for(
+    client: Client, aws: FakeAccount, seconds: float
+) -> None:
+    """EC2 forces an instance off that does not shut down, which takes minutes."""
+    time = Time()
+    of = account(client, time)
+    record = replace(launched(of, aws), id="i-2", volume_to_attach="vol-1")
+    aws.errors["attach_volume"] = "VolumeInUse"
+
+    def sleep(pause: float) -> None:
+        time.sleep(pause)
+        if time.now > 5000.0 + seconds:
+            aws.errors.clear()
+
+    of = Account(client.context(now=lambda: time.now, sleep=sleep))
+    if seconds < 300:
+        changes.attach_volume(of, record)
+    else:
+        with pytest.raises(Unreachable, match="vol-1 is still attached to another instance"):
+            changes.attach_volume(of, record)
+        assert time.now < 5400.0
+    assert of.ctx.stderr.getvalue().count("waiting until volume vol-1") == 1  # type: ignore[attr-defined]
+
+
 def test_a_volume_is_deleted_although_the_termination_takes_long(client: Client, aws: FakeAccount) -> None:
     aws.ending = 400
     time = Time()
