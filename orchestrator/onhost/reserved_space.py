@@ -11,7 +11,7 @@ import errno
 import os
 from typing import Callable, Mapping
 
-from orchestrator.core.layout import RunPaths
+from orchestrator.core.layout import Layout, RunPaths
 from orchestrator.onhost import files
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -20,11 +20,17 @@ _BYTES = 1 << 18
 _SMALLEST = 1 << 12
 
 
-def create(paths: RunPaths) -> None:
+def create(layout: Layout, paths: RunPaths) -> None:
     """Writes the reserve at its full size, at each start.
 
-    Its bytes are random, since a compressing file system would store zeros in no space.
+    Its bytes are random, since a compressing file system would store zeros in no space. On a disk that takes
+    no more files, its end makes room for one: the others that a fetch needs are made here.
     """
+    with contextlib.suppress(OSError):
+        os.makedirs(paths.stage, mode=0o700, exist_ok=True)
+        if not os.path.lexists(layout.transfer):
+            os.close(os.open(layout.transfer, os.O_WRONLY | os.O_CREAT, 0o600))
+            os.utime(layout.transfer, (0, 0))  # no transfer yet
     with contextlib.suppress(OSError):
         os.unlink(paths.reserved)  # whose space the new one may need
     files.write(paths.reserved, os.urandom(_BYTES))

@@ -193,7 +193,7 @@ def prepare(layout: Layout, paths: RunPaths, spec: RunSpec, secrets: Mapping[str
     if not os.path.exists(paths.work):
         _create_work_folder(layout, paths.work, spec)
     private.make_folder(scratch(spec.mark))
-    reserved_space.create(paths)
+    reserved_space.create(layout, paths)
     passed = {name: value for name, value in secrets.items() if name in spec.pass_env}
     if passed:  # not the URL of a webhook, which no file may contain
         files.write_json(paths.secrets, passed)

@@ -118,7 +118,10 @@ def _require_space(outputs: RunOutputs, which: str, space: ClientSpace) -> None:
 
 
 def _disk_full(paths: RunPaths, run_id: str) -> Refused:
-    free = shutil.disk_usage(paths.folder).free / 2**20
+    about = os.statvfs(paths.folder)
+    if about.f_files and not about.f_favail:
+        return Refused("no-room", "the disk of the host takes no more files: %s cannot be staged" % run_id)
+    free = about.f_bavail * about.f_frsize / 2**20
     what = "the disk of the host is full: %s cannot be staged with %.1f MiB free" % (run_id, free)
     return Refused("no-room", what)
 

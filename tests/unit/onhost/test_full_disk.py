@@ -133,9 +133,9 @@ def test_the_end_is_written_as_soon_as_the_disk_has_space(
 
 
 def test_the_end_is_written_in_the_reserved_space(
-    supervisor: Supervisor, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+    supervisor: Supervisor, layout: Layout, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reserved_space.create(paths)
+    reserved_space.create(layout, paths)
     full_size, real = reserved_bytes(paths), files.write_json
 
     def write_json(path: str, value: dict[str, Any]) -> None:
@@ -165,9 +165,9 @@ def test_a_supervisor_whose_run_was_removed_ends(paths: RunPaths) -> None:
 
 
 def test_all_of_the_reserved_space_is_used_before_a_write_fails(
-    paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+    layout: Layout, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reserved_space.create(paths)
+    reserved_space.create(layout, paths)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         reserved_space.write_json(paths, paths.stop, {"by": "me"})
@@ -224,7 +224,7 @@ def test_the_folder_of_a_stage_is_created_in_the_reserved_space(
 ) -> None:
     if has_ended:
         ended(paths)
-    reserved_space.create(paths)
+    reserved_space.create(layout, paths)
     full_size, real = reserved_bytes(paths), os.makedirs
 
     def makedirs(folder: str, **more: Any) -> None:
@@ -237,7 +237,7 @@ def test_the_folder_of_a_stage_is_created_in_the_reserved_space(
 def test_fetches_from_a_live_run_leave_it_space_to_write_its_end(
     layout: Layout, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reserved_space.create(paths)
+    reserved_space.create(layout, paths)
     monkeypatch.setattr(os, "makedirs", full)
     for _ in range(3):
         with pytest.raises(Refused):
@@ -253,3 +253,35 @@ def test_a_run_starts_although_no_process_can_show_its_log(
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     assert journal.Journal(paths).show() is None
+
+
+def test_a_run_is_fetched_from_a_disk_that_takes_one_more_file(
+    layout: Layout, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has room, and no inodes: the end of a run leaves one, that of the reserve."""
+    reserved_space.create(layout, paths)
+    ended(paths)
+    made, mkdir = list[str](), os.mkdir
+
+    def limited(path: str, *more: Any, **options: Any) -> None:
+        if made:
+            full()
+        mkdir(path, *more, **options)
+        made.append(path)
+
+    monkeypatch.setattr(os, "mkdir", limited)
+    monkeypatch.setattr(files, "write_json", full)
+    assert files.mtime(layout.transfer) == 0
+    assert "checkpoints/7/model.pt" in staged(layout)[0]
+
+
+def test_a_disk_that_takes_no_more_files_is_not_said_to_have_no_space(
+    layout: Layout, paths: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended(paths)
+    used = os.statvfs(paths.folder)
+    numbers = [*used[:5], 1000, 0, 0, *used[8:]]
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result(numbers))
+    monkeypatch.setattr(os, "makedirs", full)
+    with pytest.raises(Refused, match="takes no more files"):
+        staged(layout)

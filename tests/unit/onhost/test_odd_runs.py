@@ -153,7 +153,7 @@ def test_a_named_pipe_in_the_place_of_a_file_makes_nobody_wait(layout: Layout, f
     with files.lock(paths.lock) as is_locked, files.lock(paths.alive, wait=False) as is_first:
         assert is_locked
         assert is_first
-    reserved_space.create(paths)
+    reserved_space.create(layout, paths)
     log_index.Writer(paths).add(1.0, 1)
     with contextlib.suppress(OSError):
         journal.Journal(paths).warn("a warning")
