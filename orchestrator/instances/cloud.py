@@ -124,12 +124,20 @@ class Cloud:
             self._ctx.sleep(pause)
         return None
 
-    def ask_again(self, ask: Callable[[], T | None]) -> T | None:
-        """Returns what `ask` returns, repeated for seconds while EC2 does not show what it asks for."""
+    def ask_again(self, ask: Callable[[], T | None], absent_since: float | None = None) -> T | None:
+        """Returns what `ask` returns, repeated for seconds while EC2 does not show what it asks for.
+
+        `absent_since`: when EC2 did not show it for the first time; the time since then has been waited.
+        """
+        waited = 0.0 if absent_since is None else self._ctx.now() - absent_since
+        left = sum(UNSEEN_PAUSES) - waited
         for pause in UNSEEN_PAUSES:
+            if left <= 0:
+                break
             if (item := ask()) is not None:
                 return item
-            self._ctx.sleep(pause)
+            self._ctx.sleep(min(pause, left))
+            left -= pause
         return ask()
 
     def all(self, region: str, operation: str, key: str, kind: type[S], **parameters: Any) -> list[S]:

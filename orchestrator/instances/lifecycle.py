@@ -28,15 +28,18 @@ VOLUMES = ("describe_volumes", "Volumes", answers.Volume)
 _STARTING = ("pending", "running")
 
 
-def refresh(account: Account, instance: Instance) -> Instance:
-    """Saves and returns the instance as EC2 reports it. AccessError if these credentials cannot see it."""
+def refresh(account: Account, instance: Instance, absent_since: float | None = None) -> Instance:
+    """Saves and returns the instance as EC2 reports it. AccessError if these credentials cannot see it.
+
+    `absent_since`: as of Cloud.ask_again.
+    """
     account.cloud.expect(instance.id, instance.launched)
     description = describe(account, instance.region, instance.id)
     if description is None:
         require_same_account(account.cloud, instance)
         if not instance.has_ended:
             ask = lambda: describe(account, instance.region, instance.id)  # noqa: E731
-            description = account.cloud.ask_again(ask)
+            description = account.cloud.ask_again(ask, absent_since)
     if description is None:
         ended = instance.observe("terminated", account.ctx.now())
         return account.records.save(replace(ended, address=None))

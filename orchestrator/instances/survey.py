@@ -48,8 +48,8 @@ def survey(account: Account, home: str, regions: Sequence[str] = (), of_user: bo
     unseen = tuple(_update_records(account, by_region))
     resources = [resource for one in by_region for resource in _resources(account, one)]
     _cancel_requests(account, by_region)
-    stored, found = inventory.load(ctx.state_dir), {one.name for one in by_region}
-    former = [one for one in stored.resources if one.region not in found]
+    stored, answered = inventory.load(ctx.state_dir), {one.name for one in by_region}
+    former = [one for one in stored.resources if one.region not in answered]
     resources += former if regions else [one for one in former if one.region in failed]
     unsearched = tuple(name for name, error in failed.items() if error.code not in errors.CLOSED)
     read = stored.read if regions else ctx.now() - (_RETRY_AGE if unsearched else 0)
@@ -94,6 +94,7 @@ def _update_records(account: Account, regions: Sequence[Region]) -> Iterator[str
     volumes = {one.id: on for region in regions for one, on in region.volumes}
     searched = {region.name for region in regions}
     _count_volumes_once(account)
+    searched_at = account.ctx.now()
     for instance in account.records.all():
         description = described.get(instance.id)
         is_alive = description is not None and description.state in LIVE_STATES
@@ -105,7 +106,7 @@ def _update_records(account: Account, regions: Sequence[Region]) -> Iterator[str
             elif description:
                 lifecycle.observe(account, instance, description)
             else:
-                lifecycle.refresh(account, instance)
+                lifecycle.refresh(account, instance, absent_since=searched_at)
         except AccessError as error:
             account.ctx.warn(f"as it was last seen: {error.what}; {error.why}")
             yield instance.id

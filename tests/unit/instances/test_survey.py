@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.instances import answers, inventory, survey
-from orchestrator.instances.cloud import Account, Cloud
+from orchestrator.instances.cloud import UNSEEN_PAUSES, Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import Instance
 from tests.support import Client, Result, new_client
@@ -298,6 +298,21 @@ def test_a_record_of_an_instance_that_only_seemed_to_end_follows_it(client: Clie
     assert ([one["id"] for one in listed["instances"]], listed["resources"]) == (["i-1"], [])
     again = Account(client.context()).records.get("i-1")
     assert (again.state, again.ended, again.running_seconds) == ("running", None, 7200.0)
+
+
+def test_instances_that_ec2_does_not_show_are_waited_for_together(client: Client, aws: FakeAccount) -> None:
+    """One answer without an instance proves nothing; several answers over some seconds do."""
+    clock = [NOW]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+
+    for number in range(9):
+        record(client, id=f"i-{number}", account="1")
+    listed = client.run("hosts", "list", now=lambda: clock[0], sleep=sleep)
+    assert listed.code == 0, listed.err
+    assert sum(UNSEEN_PAUSES) <= clock[0] - NOW < 2 * sum(UNSEEN_PAUSES)
+    assert {one.state for one in Account(client.context()).records.all()} == {"terminated"}
 
 
 def test_a_job_in_a_tag_adds_nothing_to_the_configuration_of_ssh(client: Client, aws: FakeAccount) -> None:
