@@ -137,6 +137,9 @@ def extend(ctx: Context, word: str, hours: float) -> int:
             lifecycle.tag_deadline(account.cloud, instance, deadline)
             helper.set_deadline(host, deadline)
             extended.append(account.records.save(replace(instance, deadline=deadline)))
+    if any(instance.spot for instance in extended):
+        why = "its spot request ends at the deadline of the launch; gpujob deploy --resume continues the run"
+        ctx.talk(f"note: interrupted after its former deadline, EC2 does not start it again: {why}")
     view.print_instances(ctx, [rows.instance(instance, ctx.now()) for instance in extended])
     return 0
 

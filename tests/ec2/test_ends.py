@@ -126,6 +126,8 @@ def test_a_spot_run_survives_interruptions_without_its_client(
 ) -> None:
     run = deploy(client, "--max-hours", "2", body=CHAIN, spot=True)
     (instance,) = ec2.machines()
+    extended = client.run("hosts", "extend", f"ec2://{instance}", "--hours", "1", "--yes")
+    assert (extended.code, "EC2 does not start it again" in extended.err) == (0, True)
     interruptions = (30, 70, 110)[: trials(1, 3)]
     for saved in interruptions:
         ec2.until(lambda saved=saved: f"saved {saved}\n" in log_of(ec2, instance, run))
