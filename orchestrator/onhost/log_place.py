@@ -21,6 +21,7 @@ class LogPlace:
         self._path = path
         self._descriptor = descriptor
         self._open = "/proc/self/fd/%d" % descriptor  # a path of the log, whatever its name is
+        self._temporary = "%s.%d.tmp" % (path, os.getpid())
         self._copied: int | None = None  # how much of the log the file at `path` does not lack
 
     def restore(self, limit: int | None = None) -> None:
@@ -36,14 +37,14 @@ class LogPlace:
             if self._copied is None and place and place.st_size:
                 self._copied = own.st_size
             elif self._copied is None:
-                if self._rename(place is not None):
-                    return
-                self._copied = 0
-            self._copied += self._copy(self._copied, own.st_size - self._copied, limit)
+                if not self._rename(place is not None):
+                    self._copied = self._begin_copy(own.st_size, limit)
+                return
+            self._copied += self._copy(self._path, self._copied, own.st_size - self._copied, limit)
 
     def _rename(self, is_taken: bool) -> bool:
         """Gives the log its name, also that of an empty file; returns False if it was deleted."""
-        name = "%s.%d.tmp" % (self._path, os.getpid()) if is_taken else self._path
+        name = self._temporary if is_taken else self._path
         try:
             # With a descriptor of a folder, which is not used, Python follows the link in /proc.
             os.link(self._open, name, src_dir_fd=self._descriptor)
@@ -53,8 +54,17 @@ class LogPlace:
             return False
         return True
 
-    def _copy(self, offset: int, count: int, limit: int | None) -> int:
-        """Appends up to `count` bytes of the log from `offset` on to the file at its path; returns how many.
+    def _begin_copy(self, size: int, limit: int | None) -> int:
+        """Puts a copy of the log at its path; returns its size.
+
+        It appears at once: to a reader that goes on at an offset, a shorter file would be another one.
+        """
+        copied = self._copy(self._temporary, 0, size, limit)
+        os.replace(self._temporary, self._path)
+        return copied
+
+    def _copy(self, path: str, offset: int, count: int, limit: int | None) -> int:
+        """Appends up to `count` bytes of the log from `offset` on to a file; returns how many.
 
         Half of the free space is left to the run.
         """
@@ -62,7 +72,7 @@ class LogPlace:
         count, written = min(count, room, count if limit is None else limit), 0
         source = os.open(self._open, os.O_RDONLY)
         try:
-            target = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600)
+            target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK, 0o600)
             try:
                 while written < count:
                     block = os.pread(source, min(_BLOCK, count - written), offset + written)

@@ -66,6 +66,23 @@ def test_a_deleted_log_is_continued_in_a_copy(paths: RunPaths, journal: Journal,
     assert text(paths) == "before\none\ntwo\nend\n"
 
 
+def test_the_copy_of_a_deleted_log_appears_at_once(
+    paths: RunPaths, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that goes on at an offset begins anew in a file that is shorter."""
+    Path(paths.log).unlink()
+    sizes, write = [], os.write
+
+    def watched(descriptor: int, block: bytes) -> int:
+        sizes.append(Path(paths.log).stat().st_size if Path(paths.log).exists() else -1)
+        return write(descriptor, block[:4])
+
+    monkeypatch.setattr(log_place.os, "write", watched)
+    journal.mark(1)
+    assert set(sizes) == {-1}
+    assert text(paths) == "before\n"
+
+
 def test_what_somebody_wrote_in_the_place_of_the_log_is_kept(paths: RunPaths, journal: Journal) -> None:
     Path(paths.log).unlink()
     Path(paths.log).write_text("other\n")
