@@ -22,7 +22,7 @@ from orchestrator.core.hostchecks import (
 )
 from orchestrator.core.hostfacts import HostFacts, PythonFacts
 from orchestrator.core.spec import JobSpec
-from orchestrator.core.text import size
+from orchestrator.core.text import duration, size
 from orchestrator.errors import GpujobError, UsageError
 from orchestrator.targets import helper
 from orchestrator.targets.base import Host, Target
@@ -34,6 +34,7 @@ from orchestrator.view.status import gpus
 if TYPE_CHECKING:
     from orchestrator.instances.spec import LaunchSpec
 
+_CLOCK_SECONDS = 120.0  # of difference, which the connection does not explain
 Row = tuple[str, str, str, str]  # what, ok | warning | missing, detail, fix
 
 
@@ -63,7 +64,7 @@ def doctor(ctx: Context, on: str | None, job: str | None = None, launch: bool = 
     else:
         with _leading_on(target), target.connect() as host:
             facts = helper.facts(host, host.pythons(), image="")
-            rows += examine(facts)
+            rows += [*examine(facts), *_clock(facts.clock, ctx.now())]
             label = host.label
             rows += [] if host.is_local else [_rsync(facts.rsync), _connection(host)]
     if ctx.json:
@@ -151,6 +152,15 @@ def _tmux(version: str | None) -> Row:
     if not tmux.is_usable(version):
         return ("tmux", "missing", f"{version} is too old", "2.6 or newer is needed")
     return ("tmux", "ok", version, "")
+
+
+def _clock(there: float | None, here: float) -> list[Row]:
+    """The row of a clock that differs from this machine's; none for one that is right."""
+    if there is None or abs(there - here) < _CLOCK_SECONDS:
+        return []
+    side = "ahead of" if there > here else "behind"
+    detail = f"{duration(abs(there - here))} {side} this machine's: ages and times left are wrong by that"
+    return [("clock", "warning", detail, "set both by NTP: timedatectl set-ntp true")]
 
 
 def _torch(pythons: Sequence[PythonFacts]) -> Row:

@@ -135,7 +135,7 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     NVIDIA driver runs. `trees`: the requested code trees that are on the host. `missing_commands`: the
     requested ones that are not on the PATH. `data_folders`: the requested ones by name, None where absent.
     `uploads`: how much of the data to be sent is on the host, by name. `containers`: None where not asked.
-    `addresses`: its own ones, by which other hosts may reach it, the most likely first.
+    `addresses`: its own ones, by which other hosts may reach it, the most likely first. `clock`: its time.
     """
 
     tmux: str | None = None
@@ -153,6 +153,7 @@ class HostFacts(Machine, frozen=True, kw_only=True):
     data_folders: dict[str, FolderFacts | None] = msgspec.field(default_factory=dict)
     containers: Containers | None = None
     addresses: tuple[str, ...] = ()
+    clock: float | None = None
 
     @property
     def has_only_python3(self) -> bool:

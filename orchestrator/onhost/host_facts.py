@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import sys
+import time
 from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence, TypedDict
 
 from orchestrator.core import jsontext
@@ -75,7 +76,7 @@ class Logout(TypedDict):
 
 class HostFacts(Machine):
     """`trees`: the requested ones that are stored here. `pythons`: see python_facts. `missing_commands`: the
-    requested ones that are not on PATH."""
+    requested ones that are not on PATH. `clock`: seconds since 1970."""
 
     system: str
     home: str
@@ -94,6 +95,7 @@ class HostFacts(Machine):
     addresses: list[str]
     uploads: dict[str, uploads.StoredData]
     containers: Mapping[str, object] | None
+    clock: float
 
 
 class Request(NamedTuple):
@@ -136,6 +138,7 @@ def gather(layout: Layout, request: Request) -> HostFacts:
         "uploads": {name: uploads.received(layout, name, print_) for name, print_ in request.uploads.items()},
         "containers": None if request.image is None else engines.facts(request.image),
         **machine(layout, _GPU_SECONDS),
+        "clock": time.time(),  # last: what is before may take its time
     }
 
 
