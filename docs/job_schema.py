@@ -76,7 +76,8 @@ DESCRIPTIONS = {
     "Ec2.user": "User to log in as.",
     "Ec2.subnet": "Subnet to launch into, for accounts without a default VPC.",
     "Ec2.security_group": "Security group, which gpujob does not change.",
-    "Ec2.tags": "Tags to add to gpujob's, where your organisation requires some.",
+    "Ec2.tags": "Tags of all that gpujob creates in EC2, besides its own, where your organisation requires "
+    "some.",
     "Ec2.kms_key": "KMS key that encrypts the disks.",
     "Ec2.private_ip": "Launch without a public address, and connect to the private one (VPN, jump host).",
     "Ec2.instance_profile": "IAM instance profile of the instance, by name or ARN: a role for "
