@@ -138,7 +138,7 @@ def extend(ctx: Context, word: str, hours: float) -> int:
             helper.set_deadline(host, deadline)
             extended.append(account.records.save(replace(instance, deadline=deadline)))
     if any(instance.spot for instance in extended):
-        why = "its spot request ends at the deadline of the launch; gpujob deploy --resume continues the run"
+        why = "its spot request ends at the deadline of the launch; then: gpujob deploy --resume RUN"
         ctx.talk(f"note: interrupted after its former deadline, EC2 does not start it again: {why}")
     view.print_instances(ctx, [rows.instance(instance, ctx.now()) for instance in extended])
     return 0

@@ -154,6 +154,14 @@ def _call(account: Account, change: Change, operation: str, **parameters: Any) -
     if record:  # right after the launch EC2 may not know what it created
         account.cloud.expect(change.id, record.launched)
     try:
+        account.cloud.call(change.region, operation, **parameters)
+        return
+    except AwsError as error:
+        if not _is_not_found(error):
+            raise
+    if record and record.account:
+        lifecycle.require_same_account(account.cloud, record)
+    try:
         account.ctx.retry(
             lambda: account.cloud.call(change.region, operation, **parameters),
             UNSEEN_PAUSES,
@@ -163,8 +171,6 @@ def _call(account: Account, change: Change, operation: str, **parameters: Any) -
     except AwsError as error:
         if not _is_not_found(error):
             raise
-        if record and record.account:
-            lifecycle.require_same_account(account.cloud, record)
 
 
 def _is_not_found(error: AwsError) -> bool:

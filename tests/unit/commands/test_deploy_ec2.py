@@ -118,7 +118,7 @@ def test_an_ipv6_range_for_ssh_is_refused_also_by_a_dry_run(client: Client, word
         ({"k": "v" * 257}, "at most 256"),
         ({"aws:x": "v"}, "AWS reserves"),
         ({"gpujob:managed": "0"}, "gpujob sets it"),
-        ({f"k{number}": "v" for number in range(42)}, "at most 50, and gpujob sets 9"),
+        ({f"k{number}": "v" for number in range(42)}, "at most 50, and gpujob sets 10"),
     ],
 )
 def test_tags_that_ec2_would_refuse_are_refused_before_a_launch(
