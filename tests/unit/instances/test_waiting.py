@@ -16,6 +16,8 @@ from tests.unit.instances.simulated_world import HOUR
 from tests.unit.instances.test_odd_accounts import UP, Start, live, refuse, started
 from tests.unit.instances.test_week import Week, week
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["week"]
 WAITING = (*UP, "--wait-for-capacity", "3")
 OUTAGES = [("NoConnection", 0), ("ConnectionLost", 0), ("RequestLimitExceeded", 503), ("Unavailable", 503)]

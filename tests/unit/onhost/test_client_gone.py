@@ -22,6 +22,8 @@ from orchestrator.onhost.staging import ClientSpace
 from orchestrator.targets import helper_host
 from tests.rigs.patience import wait_until
 
+pytestmark = pytest.mark.slow
+
 RUN = "job-20261121T101112-1a2b"
 TIB = 1 << 40
 

@@ -23,6 +23,8 @@ from orchestrator.view.status import HostReport, RunReport
 from tests.rigs.odd_runs import DAMAGED, TOLERATED, complete
 from tests.support import new_client
 
+pytestmark = pytest.mark.slow
+
 ODD, HEALTHY = "job-20261121T101112-0ddd", "job-20261121T101113-1a2b"
 
 

@@ -33,6 +33,8 @@ from tests.rigs.patience import wait_until
 from tests.support import REPOSITORY
 from tests.unit.onhost.queue_box import Box, run_id
 
+pytestmark = pytest.mark.slow
+
 ME = {"pid": os.getpid(), "ticks": processes.start_ticks(os.getpid()) or 0}
 
 
