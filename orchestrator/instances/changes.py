@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.errors import GpujobError, Unreachable
 from orchestrator.instances import lifecycle, prices, spec
-from orchestrator.instances.cloud import UNSEEN_PAUSES, Account, Cloud
+from orchestrator.instances.cloud import Account, Cloud
 from orchestrator.instances.errors import AwsError
 from orchestrator.instances.instance import TERMINATED, Description, Instance
 from orchestrator.instances.records import Change
@@ -153,28 +153,20 @@ def _call(account: Account, change: Change, operation: str, **parameters: Any) -
     record = _record_of(account, change)
     if record:  # right after the launch EC2 may not know what it created
         account.cloud.expect(change.id, record.launched)
-    try:
-        account.cloud.call(change.region, operation, **parameters)
-        return
-    except AwsError as error:
-        if not _is_not_found(error):
-            raise
-    if record and record.account:
-        lifecycle.require_same_account(account.cloud, record)
-    try:
-        account.ctx.retry(
-            lambda: account.cloud.call(change.region, operation, **parameters),
-            UNSEEN_PAUSES,
-            AwsError,
-            _is_not_found,
-        )
-    except AwsError as error:
-        if not _is_not_found(error):
-            raise
 
+    def is_made() -> bool | None:
+        try:
+            account.cloud.call(change.region, operation, **parameters)
+        except AwsError as error:
+            if not error.code.endswith(".NotFound"):
+                raise
+            return None
+        return True
 
-def _is_not_found(error: AwsError) -> bool:
-    return error.code.endswith(".NotFound")
+    if not is_made():
+        if record and record.account:
+            lifecycle.require_same_account(account.cloud, record)
+        account.cloud.ask_again(is_made)
 
 
 def _record_of(account: Account, change: Change) -> Instance | None:

@@ -125,7 +125,7 @@ class Cloud:
         return None
 
     def ask_again(self, ask: Callable[[], T | None], absent_since: float | None = None) -> T | None:
-        """Returns what `ask` returns, repeated for seconds while EC2 does not show what it asks for.
+        """Returns what `ask` returns once EC2 shows what it did not show a moment ago; None if it stays gone.
 
         `absent_since`: when EC2 did not show it for the first time; the time since then has been waited.
         """
@@ -134,11 +134,11 @@ class Cloud:
         for pause in UNSEEN_PAUSES:
             if left <= 0:
                 break
-            if (item := ask()) is not None:
-                return item
             self._ctx.sleep(min(pause, left))
             left -= pause
-        return ask()
+            if (item := ask()) is not None:
+                return item
+        return None
 
     def all(self, region: str, operation: str, key: str, kind: type[S], **parameters: Any) -> list[S]:
         """Returns the items under `key` of a paged answer, from the first page again if its token expires."""
