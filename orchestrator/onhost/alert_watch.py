@@ -130,7 +130,7 @@ class Watch:
         self._pauses: dict[tuple[str, str], Pause] = {}
         self._run = companions.Watched(paths)
         self._offset = max(0, files.size(paths.events) - _EVENTS)
-        self._has_begun = False
+        self._has_started = False
         self._health: dict[str, alerts.Health] = {}
         self._failed: list[int] = []
         self._attempt = 0
@@ -213,8 +213,8 @@ class Watch:
         What stands in the file before is old, whatever its time is: the clock may be set back. A file that
         was cut since is read from its begin.
         """
-        if not self._has_begun:
-            self._offset, self._has_begun = max(self._offset, state.events_bytes or 0), True
+        if not self._has_started:
+            self._offset, self._has_started = max(self._offset, state.events_bytes or 0), True
         with contextlib.suppress(OSError), files.open_regular(self._paths.events) as handle:
             self._offset = files.resumed(handle, self._offset)
             handle.seek(self._offset)

@@ -73,11 +73,11 @@ def wait_for_turn(layout: Layout, run_id: str) -> None:
 class Pause(NamedTuple):
     """A pause after a failure, which ends early where the clock is set back."""
 
-    begun: float = 0.0
+    started: float = 0.0
     seconds: float = 0.0
 
     def goes_on(self, now: float) -> bool:
-        return 0 <= now - self.begun < self.seconds
+        return 0 <= now - self.started < self.seconds
 
 
 class Watched:

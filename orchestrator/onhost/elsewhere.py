@@ -122,13 +122,13 @@ class Mount(NamedTuple):
 
 def mounts() -> list[Mount]:
     """Returns what is mounted, as this process sees it, in the order of mounting."""
-    found = []
+    mounts = []
     with contextlib.suppress(OSError), open(_MOUNTS, errors="surrogateescape") as handle:
         for line in handle:
             fields, _, rest = line.partition(" - ")
             point = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), fields.split(" ")[4])
-            found.append(Mount(point, rest.split(" ")[0]))
-    return found
+            mounts.append(Mount(point, rest.split(" ")[0]))
+    return mounts
 
 
 def _is_shared(root: str) -> bool:

@@ -241,9 +241,9 @@ def _lives(fields: list[str]) -> bool:
 def content(pid: int, name: str) -> bytes:
     """Returns a file of a process, by another thread if the main one has ended; empty if unreadable."""
     folder = "/proc/%d" % pid
-    whole = _read("%s/%s" % (folder, name))
-    if whole or _stat(pid)[:1] != ["Z"]:
-        return whole
+    content = _read("%s/%s" % (folder, name))
+    if content or _stat(pid)[:1] != ["Z"]:
+        return content
     with contextlib.suppress(OSError):
         for thread in os.listdir(folder + "/task"):
             if thread != str(pid) and (own := _read("%s/task/%s/%s" % (folder, thread, name))):
